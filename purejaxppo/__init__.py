@@ -1,0 +1,67 @@
+"""End-to-end PPO in JAX: many seeds in one compiled program, judged by their spread.
+
+>>> import jax, purejaxppo as ppo
+>>> env, env_params = ppo.make("CartPole-v1")
+>>> config = ppo.Config(total_timesteps=512)
+>>> train = ppo.make_train(config, env, env_params)
+>>> result = jax.jit(jax.vmap(train))(jax.random.split(jax.random.key(0), 2))
+>>> result.metrics.episode_return.shape  # [seeds, updates]
+(2, 1)
+"""
+
+from importlib.metadata import version
+
+from purejaxppo.advantages import gae
+from purejaxppo.config import (
+    Config,
+    EvaluationConfig,
+    NetworkConfig,
+    ObservationNormalization,
+    RewardNormalization,
+)
+from purejaxppo.distributions import make_action_head
+from purejaxppo.environments import Environment, Step
+from purejaxppo.evaluation import Episodes, evaluate
+from purejaxppo.networks import ActorCritic, Network, make_mlp
+from purejaxppo.rollouts import Transition
+from purejaxppo.suites import env_ids, make
+from purejaxppo.training import (
+    PPO,
+    Metrics,
+    Result,
+    TrainState,
+    make_ppo,
+    make_train,
+)
+from purejaxppo.updates import Diagnostics, Minibatch, ppo_loss
+
+__version__ = version("purejaxppo")
+
+__all__ = [
+    "PPO",
+    "ActorCritic",
+    "Config",
+    "Diagnostics",
+    "Environment",
+    "Episodes",
+    "EvaluationConfig",
+    "Metrics",
+    "Minibatch",
+    "Network",
+    "NetworkConfig",
+    "ObservationNormalization",
+    "Result",
+    "RewardNormalization",
+    "Step",
+    "TrainState",
+    "Transition",
+    "env_ids",
+    "evaluate",
+    "gae",
+    "make",
+    "make_action_head",
+    "make_mlp",
+    "make_ppo",
+    "make_train",
+    "ppo_loss",
+]

@@ -1,0 +1,116 @@
+"""What an environment is: a `reset` and a `step` without auto-reset, and one place that resets."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+
+Observation = Any
+EnvState = Any
+EnvParams = Any
+
+
+class Step(NamedTuple):
+    """What one environment step returns, before any reset.
+
+    `terminated`: the task ended, nothing follows (no bootstrap). `truncated`: the
+    episode was cut, by a time limit say, and the value of `obs` still counts. Both
+    may be set; then `terminated` wins.
+    """
+
+    obs: Observation
+    state: EnvState
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+    info: dict[str, Any]
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """A single environment as pure functions; batching and resetting happen outside.
+
+    `params` is a pytree that may be traced, so that one program sweeps over it.
+    Spaces are `gymnasium.spaces`; their shapes must not depend on traced values.
+    """
+
+    @property
+    def default_params(self) -> EnvParams:
+        """Parameters to use where the user gives none."""
+        ...
+
+    def reset(self, key: jax.Array, params: EnvParams) -> tuple[Observation, EnvState]:
+        """Start an episode."""
+        ...
+
+    def step(
+        self, key: jax.Array, state: EnvState, action: Any, params: EnvParams
+    ) -> Step:
+        """Advance by one step, without resetting."""
+        ...
+
+    def observation_space(self, params: EnvParams) -> gymnasium.spaces.Space:
+        """Space of the observations."""
+        ...
+
+    def action_space(self, params: EnvParams) -> gymnasium.spaces.Space:
+        """Space of the actions."""
+        ...
+
+
+class Reset(NamedTuple):
+    """A fresh start: the first observation of an episode and its state."""
+
+    obs: Observation
+    state: EnvState
+
+
+def make_reset(env: Environment, params: EnvParams) -> Callable[[jax.Array], Reset]:
+    """`key -> Reset` of one environment, with arrays of fixed types throughout."""
+
+    def reset(key: jax.Array) -> Reset:
+        obs, state = env.reset(key, params)
+        start = Reset(obs=obs, state=state)
+        return _as(start, jax.tree.map(jnp.asarray, start))
+
+    return reset
+
+
+def make_step(
+    env: Environment, params: EnvParams
+) -> Callable[[jax.Array, Reset, Any, Reset], tuple[Step, Reset]]:
+    """`(key, now, action, fresh) -> (step, next)`: one step with auto-reset.
+
+    `step` is what happened, its `obs` the observation *before* any reset, from which
+    a truncated episode bootstraps. `next` is where the environment goes on from:
+    `fresh` where the episode ended, else the step's own state.
+    """
+
+    def step(
+        key: jax.Array, now: Reset, action: Any, fresh: Reset
+    ) -> tuple[Step, Reset]:
+        result = env.step(key, now.state, action, params)
+        step = result._replace(
+            reward=jnp.asarray(result.reward, jnp.float32).reshape(()),
+            terminated=jnp.asarray(result.terminated, bool).reshape(()),
+            truncated=jnp.asarray(result.truncated, bool).reshape(()),
+            obs=_as(result.obs, fresh.obs),
+        )
+        done = step.terminated | step.truncated
+        stay = Reset(obs=step.obs, state=_as(result.state, fresh.state))
+        return step, jax.tree.map(lambda a, b: jnp.where(done, a, b), fresh, stay)
+
+    return step
+
+
+def _as(tree: Any, like: Any) -> Any:
+    """`tree` with the types of `like`, never weak, so that a scan can carry it."""
+
+    def cast(x: Any, y: jax.Array) -> jax.Array:
+        if jnp.issubdtype(y.dtype, jax.dtypes.prng_key):
+            return x
+        return jax.lax.convert_element_type(x, y.dtype)
+
+    return jax.tree.map(cast, tree, like)

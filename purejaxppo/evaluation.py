@@ -1,0 +1,83 @@
+"""Evaluation of a fixed policy: whole episodes from a fixed set of seeds."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from purejaxppo.environments import Environment, EnvParams, Reset, make_reset
+from purejaxppo.environments import make_step as make_env_step
+
+
+class Episodes(NamedTuple):
+    """Outcome of whole episodes, `[num_episodes]`."""
+
+    episode_return: jax.Array
+    episode_length: jax.Array
+
+
+class _Running(NamedTuple):
+    """Episodes on their way, `[num_episodes, ...]`."""
+
+    now: Reset
+    done: jax.Array
+    outcome: Episodes
+
+
+def evaluate(
+    key: jax.Array,
+    act: Callable[[Any, jax.Array], Any],
+    env: Environment,
+    env_params: EnvParams,
+    num_episodes: int,
+    max_steps: int = 10_000,
+) -> Episodes:
+    """Play `num_episodes` episodes side by side, each to its end.
+
+    The same key gives the same starts and the same randomness of the environments,
+    whatever the policy, so that successive evaluations can be compared.
+
+    Args:
+      key: consumed.
+      act: (obs `[N, ...]`, key) -> action as the environment gets it `[N, ...]`.
+      env: the environment.
+      env_params: its parameters; may be traced.
+      num_episodes: N.
+      max_steps: an episode still running after so many steps is cut and counts with
+        what it has collected.
+
+    Returns:
+      Undiscounted returns and lengths `[N]`.
+    """
+    reset, step = make_reset(env, env_params), make_env_step(env, env_params)
+    reset_key, run_key = jax.random.split(key)
+    start = jax.vmap(reset)(jax.random.split(reset_key, num_episodes))
+    zeros = jnp.zeros(num_episodes)
+    running = _Running(
+        now=start,
+        done=jnp.zeros(num_episodes, bool),
+        outcome=Episodes(zeros, zeros.astype(jnp.int32)),
+    )
+
+    def go_on(carry: tuple[jax.Array, _Running]) -> jax.Array:
+        t, running = carry
+        return (t < max_steps) & ~running.done.all()
+
+    def advance(carry: tuple[jax.Array, _Running]) -> tuple[jax.Array, _Running]:
+        t, running = carry
+        action_key, step_key = jax.random.split(jax.random.fold_in(run_key, t))
+        action = act(running.now.obs, action_key)
+        step_keys = jax.random.split(step_key, num_episodes)
+        # A finished episode is replayed from its start, and no longer counted.
+        result, now = jax.vmap(step)(step_keys, running.now, action, start)
+        outcome = Episodes(
+            episode_return=running.outcome.episode_return
+            + jnp.where(running.done, 0, result.reward),
+            episode_length=running.outcome.episode_length + ~running.done,
+        )
+        done = running.done | result.terminated | result.truncated
+        return t + 1, _Running(now=now, done=done, outcome=outcome)
+
+    _, running = jax.lax.while_loop(go_on, advance, (jnp.int32(0), running))
+    return running.outcome

@@ -1,0 +1,182 @@
+"""Actor-critic networks behind a seam that any library's modules fit."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import flax.linen as nn
+import gymnasium
+import jax
+import jax.numpy as jnp
+
+from purejaxppo.distributions import ActionHead
+from purejaxppo.initializers import orthogonal
+
+Params = Any
+Memory = Any
+
+ACTIVATIONS = ("tanh", "relu", "elu", "gelu", "leaky_relu", "silu")
+
+
+class Network(Protocol):
+    """The seam: `init`, `actor` and `critic` as pure functions of the parameters.
+
+    `obs` has one leading batch axis; values are `[batch]`. `memory` is `()` for a
+    feed-forward network. An action distribution has `sample(seed=)`, `log_prob`,
+    `entropy` and `mode`, as distrax's have.
+    """
+
+    def init(self, key: jax.Array, obs: Any) -> Params:
+        """Parameters for observations like `obs`."""
+        ...
+
+    def actor(self, params: Params, obs: Any, memory: Memory) -> tuple[Any, Memory]:
+        """Action distribution, and the memory after `obs`."""
+        ...
+
+    def critic(
+        self, params: Params, obs: Any, memory: Memory
+    ) -> tuple[jax.Array, Memory]:
+        """State values, and the memory after `obs`."""
+        ...
+
+
+class ActorCritic(NamedTuple):
+    """A network as a triple of functions; see `Network`."""
+
+    init: Callable[[jax.Array, Any], Params]
+    actor: Callable[[Params, Any, Memory], tuple[Any, Memory]]
+    critic: Callable[[Params, Any, Memory], tuple[jax.Array, Memory]]
+
+
+class Torso(nn.Module):
+    """Dense layers with an activation each, layer norm before it if asked for."""
+
+    widths: Sequence[int]
+    activation: str
+    layer_norm: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`[batch, features]` -> `[batch, widths[-1]]`."""
+        activate = getattr(nn, self.activation)
+        for i, width in enumerate(self.widths):
+            x = nn.Dense(
+                width, kernel_init=orthogonal(math.sqrt(2)), name=f"dense_{i}"
+            )(x)
+            if self.layer_norm:
+                x = nn.LayerNorm(name=f"norm_{i}")(x)
+            x = activate(x)
+        return x
+
+
+class Policy(nn.Module):
+    """The policy's last layer, with its log standard deviation if it has one."""
+
+    head: ActionHead
+    log_std_init: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> Any:
+        """`[batch, features]` -> distribution over `[batch]` actions."""
+        outputs = nn.Dense(
+            self.head.num_outputs, kernel_init=orthogonal(0.01), name="output"
+        )(x)
+        log_std = None
+        if self.head.has_scale:
+            log_std = self.param(
+                "log_std",
+                nn.initializers.constant(self.log_std_init),
+                (self.head.num_outputs,),
+            )
+        return self.head.distribution(outputs, log_std)
+
+
+class MLP(nn.Module):
+    """Actor and critic of dense layers, on trunks of their own or on a shared one."""
+
+    head: ActionHead
+    widths: Sequence[int]
+    activation: str
+    layer_norm: bool
+    shared: bool
+    log_std_init: float
+
+    def setup(self) -> None:
+        """Name the parts; the names are those of the parameters."""
+        torso = Torso(self.widths, self.activation, self.layer_norm)
+        if self.shared:
+            self.torso = torso
+        else:
+            self.actor_torso, self.critic_torso = torso.copy(), torso.copy()
+        self.policy = Policy(self.head, self.log_std_init)
+        self.value = nn.Dense(1, kernel_init=orthogonal(1.0))
+
+    def actor(self, x: jax.Array) -> Any:
+        """Action distribution."""
+        return self.policy((self.torso if self.shared else self.actor_torso)(x))
+
+    def critic(self, x: jax.Array) -> jax.Array:
+        """State value `[batch]`."""
+        torso = self.torso if self.shared else self.critic_torso
+        return self.value(torso(x)).squeeze(-1)
+
+    def __call__(self, x: jax.Array) -> tuple[Any, jax.Array]:
+        """Both, so that `init` makes all parameters."""
+        return self.actor(x), self.critic(x)
+
+
+def make_mlp(
+    observation_space: gymnasium.spaces.Space,
+    head: ActionHead,
+    *,
+    widths: Sequence[int] = (64, 64),
+    activation: str = "tanh",
+    layer_norm: bool = False,
+    shared: bool = False,
+    log_std_init: float = 0.0,
+) -> ActorCritic:
+    """The default actor-critic: orthogonal weights (√2, .01, 1), zero biases.
+
+    Raises:
+      ValueError: the observation space is neither Box nor Discrete.
+    """
+    encode = make_encoder(observation_space)
+    model = MLP(head, tuple(widths), activation, layer_norm, shared, log_std_init)
+
+    def init(key: jax.Array, obs: Any) -> Params:
+        return model.init(key, encode(obs))["params"]
+
+    def actor(params: Params, obs: Any, memory: Memory) -> tuple[Any, Memory]:
+        return model.apply({"params": params}, encode(obs), method="actor"), memory
+
+    def critic(params: Params, obs: Any, memory: Memory) -> tuple[jax.Array, Memory]:
+        return model.apply({"params": params}, encode(obs), method="critic"), memory  # pyright: ignore[reportReturnType]
+
+    return ActorCritic(init, actor, critic)
+
+
+def make_encoder(space: gymnasium.spaces.Space) -> Callable[[Any], jax.Array]:
+    """`[batch, *space.shape]` -> `[batch, features]`: flat floats; Discrete one-hot.
+
+    Raises:
+      ValueError: the space is neither Box nor Discrete.
+    """
+    if isinstance(space, gymnasium.spaces.Discrete):
+        n, start = int(space.n), int(space.start)
+        return lambda obs: jax.nn.one_hot(obs - start, n)
+    if not isinstance(space, gymnasium.spaces.Box):
+        raise ValueError(
+            f"Expected observation_space to be Box or Discrete, got {space}."
+        )
+    shape = space.shape
+
+    def flatten(obs: jax.Array) -> jax.Array:
+        if obs.shape[1:] != shape:
+            raise ValueError(
+                f"Expected observations of shape {shape}, as the observation space "
+                f"says, got {obs.shape[1:]}."
+            )
+        return obs.reshape(obs.shape[0], math.prod(shape)).astype(jnp.float32)
+
+    return flatten

@@ -1,0 +1,19 @@
+"""The optimizer: an optax chain giving a direction; the step size comes from outside."""
+
+import optax
+from jax.typing import ArrayLike
+
+
+def make_optimizer(
+    max_grad_norm: ArrayLike | None, adam_eps: ArrayLike
+) -> optax.GradientTransformation:
+    """Clip by the global norm (unless `None`), then Adam, without a learning rate.
+
+    The learning rate is multiplied in by the caller: it follows updates, not
+    optimizer steps, and stays out of the optimizer's state. Both numbers may be
+    traced. Source: Kingma and Ba, "Adam", 2015.
+    """
+    adam = optax.scale_by_adam(eps=adam_eps)  # pyright: ignore[reportArgumentType]
+    if max_grad_norm is None:
+        return adam
+    return optax.chain(optax.clip_by_global_norm(max_grad_norm), adam)  # pyright: ignore[reportArgumentType]

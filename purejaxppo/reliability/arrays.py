@@ -1,0 +1,57 @@
+"""One implementation for NumPy and JAX: the namespace of the array passed in.
+
+Shapes never depend on values (no boolean indexing), so that every function of
+this package runs under ``jax.jit`` and ``jax.vmap``, and in float64 under NumPy.
+"""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = Any  # numpy.ndarray or jax.Array, the result is of the same kind
+
+
+def as_array(values: Array) -> tuple[Any, Array]:
+    """Return the array namespace of `values` and `values` as an array of it.
+
+    Args:
+        values: any shape; lists and scalars become NumPy arrays.
+
+    Returns:
+        The namespace (`numpy` or `jax.numpy`) and the array.
+    """
+    if not hasattr(values, "__array_namespace__"):
+        values = np.asarray(values)
+    return values.__array_namespace__(), values
+
+
+def as_floating(values: Array) -> tuple[Any, Array]:
+    """Return the array namespace of `values` and `values` in floating point.
+
+    Args:
+        values: any shape; integers and bools become the namespace's default float.
+
+    Returns:
+        The namespace (`numpy` or `jax.numpy`) and the array.
+    """
+    xp, values = as_array(values)
+    if not xp.isdtype(values.dtype, "real floating"):
+        values = xp.asarray(values, dtype=float)
+    return xp, values
+
+
+def mean_where(values: Array, mask: Array, axis: int) -> Array:
+    """Return the mean of `values` over `axis` where `mask`; NaN where none is.
+
+    Args:
+        values: any shape, floating point.
+        mask: bools of the same shape.
+        axis: the axis that is averaged away.
+
+    Returns:
+        The shape of `values` without `axis`.
+    """
+    xp = values.__array_namespace__()
+    total = xp.sum(xp.where(mask, values, 0), axis=axis)
+    count = xp.sum(xp.astype(mask, values.dtype), axis=axis)
+    return xp.where(count > 0, total / xp.maximum(count, 1), xp.nan)

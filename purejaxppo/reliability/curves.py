@@ -1,0 +1,65 @@
+"""Reductions over time: `curves` is `[runs, time]`, the last axis is time.
+
+A NaN says that nothing was observed at that time (no episode ended).
+"""
+
+import math
+
+from purejaxppo.reliability.arrays import Array, as_floating, mean_where
+
+
+def fill_forward(curves: Array) -> Array:
+    """Return the curves with the last observation carried forward.
+
+    filled[t] = curves[max {i <= t : curves[i] is not NaN}].
+
+    Args:
+        curves: `[..., time]`, NaN where nothing was observed.
+
+    Returns:
+        `[..., time]`, NaN only before the first observation.
+
+    Raises:
+        ValueError: there is no time axis, or it is empty.
+    """
+    xp, curves = as_floating(curves)
+    _check_time(curves)
+    index = xp.where(xp.isnan(curves), 0, xp.arange(curves.shape[-1]))
+    return xp.take_along_axis(curves, xp.maximum.accumulate(index, axis=-1), axis=-1)
+
+
+def final_performance(curves: Array, fraction: float = 0.1) -> Array:
+    """Return the performance of each run at the end of its training.
+
+    The mean of the observations in the last ceil(fraction x time) points. A run
+    with none there has its last observation carried forward.
+
+    Args:
+        curves: `[..., time]`, NaN where nothing was observed.
+        fraction: in (0, 1], static: the share of the time that counts as the end.
+
+    Returns:
+        `[...]`, NaN for a run without any observation.
+
+    Raises:
+        ValueError: `fraction` is outside (0, 1], or there is no time.
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction: must be in (0, 1], got {fraction!r}")
+    xp, curves = as_floating(curves)
+    _check_time(curves)
+    # The subtraction keeps 0.1 * 30 = 3.0000000000000004 at 3 points.
+    points = max(1, math.ceil(fraction * curves.shape[-1] - 1e-9))
+    window = curves[..., -points:]
+    observed = xp.logical_not(xp.isnan(window))
+    average = mean_where(window, observed, axis=-1)
+    last = fill_forward(curves)[..., -1]
+    return xp.where(xp.any(observed, axis=-1), average, last)
+
+
+def _check_time(curves: Array) -> None:
+    if curves.ndim == 0 or curves.shape[-1] == 0:
+        raise ValueError(
+            f"curves: the last axis must hold at least one time, got shape "
+            f"{curves.shape}"
+        )

@@ -1,0 +1,68 @@
+"""Running mean and variance: a record and a pure update."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+
+class RunningStatistics(NamedTuple):
+    """Mean and (population) variance of all that was seen, with its count."""
+
+    mean: jax.Array
+    variance: jax.Array
+    count: jax.Array
+
+
+def init_statistics(shape: tuple[int, ...] = ()) -> RunningStatistics:
+    """Mean 0, variance 1 and a count of 1e-4, which the first batch overrules."""
+    return RunningStatistics(
+        mean=jnp.zeros(shape), variance=jnp.ones(shape), count=jnp.float32(1e-4)
+    )
+
+
+def batch_statistics(x: jax.Array, axis: tuple[int, ...]) -> RunningStatistics:
+    """Statistics of one batch over the axes `axis`."""
+    count = 1
+    for i in axis:
+        count *= x.shape[i]
+    return RunningStatistics(
+        mean=x.mean(axis), variance=x.var(axis), count=jnp.float32(count)
+    )
+
+
+def merge(a: RunningStatistics, b: RunningStatistics) -> RunningStatistics:
+    """Statistics of the union of two disjoint sets; associative and symmetric.
+
+    δ = μ_b − μ_a,  n = n_a + n_b,  μ = μ_a + δ n_b / n,
+    σ² = (n_a σ_a² + n_b σ_b² + δ² n_a n_b / n) / n
+
+    Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for
+    computing sample variances", 1979.
+    """
+    count = a.count + b.count
+    delta = b.mean - a.mean
+    squares = (
+        a.variance * a.count
+        + b.variance * b.count
+        + jnp.square(delta) * (a.count * b.count / count)
+    )
+    return RunningStatistics(
+        mean=a.mean + delta * (b.count / count), variance=squares / count, count=count
+    )
+
+
+def standardize(
+    x: ArrayLike, statistics: RunningStatistics, clip: ArrayLike, eps: ArrayLike
+) -> jax.Array:
+    """clip((x − μ) / √(σ² + eps), ±clip)."""
+    scale = jax.lax.rsqrt(statistics.variance + eps)
+    return jnp.clip((x - statistics.mean) * scale, -clip, clip)
+
+
+def scale(
+    x: ArrayLike, statistics: RunningStatistics, clip: ArrayLike, eps: ArrayLike
+) -> jax.Array:
+    """clip(x / √(σ² + eps), ±clip): the sign of x is kept."""
+    return jnp.clip(x * jax.lax.rsqrt(statistics.variance + eps), -clip, clip)

@@ -1,0 +1,104 @@
+"""gymnax (>= 1.0.1): environments by id, and raw `gymnax.make(...)` objects."""
+
+from typing import Any
+
+import gymnasium
+import jax
+import numpy as np
+
+from purejaxppo.environments import EnvParams, EnvState, Observation, Step
+
+
+class Gymnax:
+    """A gymnax 1.x environment behind the `Environment` protocol.
+
+    Uses `reset_env`, `step_env` and `is_truncated`, so that gymnax's own auto-reset
+    (which cannot be switched off) never runs.
+    """
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+
+    def __repr__(self) -> str:
+        return f"Gymnax({self.env.name})"
+
+    @property
+    def default_params(self) -> EnvParams:
+        """Gymnax's own `EnvParams`, physics included."""
+        return self.env.default_params
+
+    def reset(self, key: jax.Array, params: EnvParams) -> tuple[Observation, EnvState]:
+        """Start an episode."""
+        return self.env.reset_env(key, params)
+
+    def step(
+        self, key: jax.Array, state: EnvState, action: Any, params: EnvParams
+    ) -> Step:
+        """Advance by one step, without resetting."""
+        obs, state, reward, terminated, info = self.env.step_env(
+            key, state, action, params
+        )
+        truncated = self.env.is_truncated(state, params)
+        return Step(obs, state, reward, terminated, truncated, info)
+
+    def observation_space(self, params: EnvParams) -> gymnasium.spaces.Space:
+        """Observation space as a `gymnasium.spaces` object."""
+        return _space(self.env.observation_space(params), "observation")
+
+    def action_space(self, params: EnvParams) -> gymnasium.spaces.Space:
+        """Action space as a `gymnasium.spaces` object."""
+        return _space(self.env.action_space(params), "action")
+
+
+def _space(space: Any, path: str) -> gymnasium.spaces.Space:
+    """A gymnax space as a gymnasium one; bounds that are traced become infinite."""
+    if hasattr(space, "n"):
+        return gymnasium.spaces.Discrete(int(space.n))
+    if hasattr(space, "low"):
+        return _box(space)
+    if isinstance(getattr(space, "spaces", None), dict):
+        children = {k: _space(v, f"{path}.{k}") for k, v in space.spaces.items()}
+        return gymnasium.spaces.Dict(children)
+    if hasattr(space, "spaces"):
+        return gymnasium.spaces.Tuple(
+            [_space(v, f"{path}[{i}]") for i, v in enumerate(space.spaces)]
+        )
+    raise ValueError(f"Expected a gymnax space at {path}, got {type(space).__name__}.")
+
+
+def _box(space: Any) -> gymnasium.spaces.Box:
+    shape, dtype = tuple(space.shape), np.dtype(space.dtype)
+
+    def bound(value: Any, otherwise: float) -> np.ndarray:
+        if isinstance(value, jax.core.Tracer):
+            value = otherwise
+        return np.broadcast_to(np.asarray(value, dtype), shape)
+
+    return gymnasium.spaces.Box(
+        bound(space.low, -np.inf), bound(space.high, np.inf), shape, dtype.type
+    )
+
+
+def env_ids() -> tuple[str, ...]:
+    """Ids of gymnax's registered environments."""
+    import gymnax
+
+    return tuple(gymnax.registered_envs)
+
+
+def make(env_id: str) -> Gymnax:
+    """Make a gymnax environment by its id.
+
+    Raises:
+      ValueError: the environment cannot be made (MNISTBandit-bsuite downloads its
+        images when it is first made).
+    """
+    import gymnax
+
+    try:
+        env, _ = gymnax.make(env_id)
+    except OSError as error:
+        raise ValueError(
+            f"Environment {env_id!r} could not load its data: {error}."
+        ) from error
+    return Gymnax(env)
