@@ -384,10 +384,10 @@ def test_markdown_table():
         reliability.summarize(rising(64), np.ones(64, bool)), "PPO on CartPole-v1"
     )
     assert text.startswith("**PPO on CartPole-v1**: final return of 64 runs\n")
-    assert "| CVaR 25 % | 7.5 | mean of the worst 16 of 64 runs: " in text
-    assert ": ranks up to the 25 % quantile |" in text
+    assert "| CVaR 25 % | 7.5 | mean of the worst 16 of 64 runs (by rank," in text
+    assert "up to the 25 % quantile) |" in text
     assert "| mean | 31.5 | mean of 64 runs |" in text
-    assert "| of all 64 runs: an update was not finite |" in text
+    assert "| of all 64 runs, those with an update that was not finite |" in text
     assert "| IQR | [15.75, 47.25] |" in text
     assert "| diverged | 0 (0 %) |" in text
     assert "Warning" not in text
@@ -413,8 +413,8 @@ def test_table_warns_of_missing_and_diverged_runs():
     summary = reliability.summarize(curves, finite)
     text = reliability.markdown(summary, "study")
     assert "**study**: final return of 6 of 8 runs" in text
-    assert "| mean of the worst 2 of 6 runs with a final return: ranks" in text
-    assert "| of all 8 runs: an update was not finite |" in text
+    assert "| mean of the worst 2 of 6 runs with a final return (by rank" in text
+    assert "| of all 8 runs, those with an update that was not finite |" in text
     assert "> **Warning:** 2 of 8 runs without a final return" in text
     assert "> **Warning:** 1 of 8 runs diverged" in text
     assert "not recorded" in reliability.markdown(
@@ -433,4 +433,4 @@ def test_large_and_small_returns_are_readable():
     curves = np.tile([[12345.67], [0.012345678], [12345.67], [12345.67]], (1, 3))
     text = reliability.markdown(reliability.summarize(curves), "scales")
     assert "| median | 12,346 |" in text
-    assert "| worst run | 0.01235 | lowest final return of 4 runs: run 1 |" in text
+    assert "| worst run | 0.01235 | run 1, the lowest of 4 runs |" in text

@@ -151,7 +151,8 @@ def _diverged_row(summary: Summary) -> Row:
     value = "n/a: not recorded"
     if not math.isnan(share):
         value = f"{_num_diverged(summary)} ({100 * share:.3g} %)"
-    meaning = f"of all {_runs(int(summary.num_runs))}, those with an update that was not finite"
+    every = _runs(int(summary.num_runs))
+    meaning = f"of all {every}, those with an update that was not finite"
     return Row("diverged", value, meaning)
 
 
