@@ -70,6 +70,26 @@ class Torso(nn.Module):
         return x
 
 
+class NarrowDense(nn.Module):
+    """A dense layer of few outputs, its kernel kept as `[outputs, inputs]`.
+
+    That way round XLA:CPU computes the kernel's gradient more than twice as fast as
+    for `nn.Dense`, and for two outputs that was a twentieth of a whole training run.
+    """
+
+    features: int
+    gain: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`[batch, inputs]` -> `[batch, features]`."""
+        kernel = self.param(
+            "kernel", orthogonal(self.gain), (self.features, x.shape[-1])
+        )
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return jnp.einsum("bi,oi->bo", x, kernel) + bias
+
+
 class Policy(nn.Module):
     """The policy's last layer, with its log standard deviation if it has one."""
 
@@ -79,9 +99,7 @@ class Policy(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> Any:
         """`[batch, features]` -> distribution over `[batch]` actions."""
-        outputs = nn.Dense(
-            self.head.num_outputs, kernel_init=orthogonal(0.01), name="output"
-        )(x)
+        outputs = NarrowDense(self.head.num_outputs, 0.01, name="output")(x)
         log_std = None
         if self.head.has_scale:
             log_std = self.param(
