@@ -65,7 +65,7 @@ def discounted_returns(
 ) -> tuple[jax.Array, jax.Array]:
     """Discounted sums of the *past* rewards of each environment's running episode.
 
-    Rₜ = γ (1 − doneₜ₋₁) Rₜ₋₁ + rₜ; used once after an episode's last reward, then reset.
+    Rₜ = γ (1 − doneₜ₋₁) Rₜ₋₁ + rₜ: an episode's last reward still counts, then 0.
 
     Args:
       reward: `[T, N]`.

@@ -99,7 +99,8 @@ def diagonal_gaussian(low: np.ndarray, high: np.ndarray) -> ActionHead:
         return distribution.mean() + distribution.stddev() * noise
 
     def to_env(action: jax.Array) -> jax.Array:
-        return jnp.clip(action, low, high)
+        bounds = [jnp.broadcast_to(bound, action.shape) for bound in (low, high)]
+        return jnp.clip(action, *bounds)
 
     return ActionHead(
         math.prod(shape), True, distribution, Sampler(draw, sample), to_env

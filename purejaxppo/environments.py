@@ -1,4 +1,4 @@
-"""What an environment is: a `reset` and a `step` without auto-reset, and one place that resets."""
+"""What an environment is: `reset` and `step`; and the one place that auto-resets."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable

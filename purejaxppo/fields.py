@@ -26,6 +26,7 @@ def field(default: Any, rule: Rule, help: str) -> Any:
 
 
 def choice(default: str, choices: tuple[str, ...], help: str) -> Any:
+    """A field that takes one of a few names."""
     rule = (f"be one of {', '.join(choices)}", lambda x: x in choices)
     return field(default, rule, help)
 
@@ -54,7 +55,7 @@ def check(config: Any, prefix: str = "") -> None:
 
 
 def _is_a(value: Any, expected: Any) -> bool:
-    """Whether a value is of a field's type; a float may be any scalar number or array."""
+    """Whether a value is of a field's type; a float may be any number or 0-d array."""
     options = _options(expected)
     if value is None:
         return type(None) in options
@@ -94,6 +95,16 @@ class Leaf(NamedTuple):
             if dataclasses.is_dataclass(option):
                 return option
         return None
+
+    @property
+    def metavar(self) -> str:
+        """The type in a few capitals, for a help text."""
+        if self.technique:
+            return "BOOL"
+        options = [
+            o.__name__.upper() for o in _options(self.type) if o is not type(None)
+        ]
+        return "|".join(options).replace("TUPLE", "INT,...")
 
 
 def leaves(config_type: type, prefix: str = "") -> Iterator[Leaf]:
@@ -165,6 +176,30 @@ def _coerce(value: Any, leaf: Leaf) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and float in options:
         return float(value)
     return value
+
+
+def parse(leaf: Leaf, text: str) -> Any:
+    """The value of a field from text: `64,64` for tuples, `none` for what is off.
+
+    Raises:
+      ValueError: the text is not of the field's type.
+    """
+    options = (bool,) if leaf.technique else _options(leaf.type)
+    if text.lower() == "none" and type(None) in _options(leaf.type):
+        return None
+    try:
+        if tuple in options:
+            return tuple(int(part) for part in text.split(",") if part.strip())
+        if bool in options:
+            return {"true": True, "false": False}[text.lower()]
+        for kind in (int, float):
+            if kind in options:
+                return kind(text.replace("_", ""))
+    except (ValueError, KeyError):
+        raise ValueError(
+            f"Expected {leaf.name} to be {leaf.metavar}, got {text!r}."
+        ) from None
+    return text
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -25,7 +25,7 @@ def squared_error(value: jax.Array, target: jax.Array) -> jax.Array:
 def clipped_squared_error(
     value: jax.Array, old_value: jax.Array, target: jax.Array, clip_eps: ArrayLike
 ) -> jax.Array:
-    """½ E[max((V − R)², (V_old + clip(V − V_old, ±ε) − R)²)], the value clip of ppo2."""
+    """½ E[max((V − R)², (V_old + clip(V − V_old, ±ε) − R)²)]: ppo2's value clip."""
     clipped = old_value + jnp.clip(value - old_value, -clip_eps, clip_eps)
     worse = jnp.maximum(jnp.square(value - target), jnp.square(clipped - target))
     return 0.5 * worse.mean()
@@ -45,6 +45,6 @@ def clip_fraction(ratio: jax.Array, clip_eps: ArrayLike) -> jax.Array:
 
 
 def explained_variance(value: jax.Array, target: jax.Array) -> jax.Array:
-    """1 − Var(R − V) / Var(R): 1 perfect, 0 no better than a constant; NaN if R is one."""
+    """1 − Var(R − V) / Var(R): 1 is perfect, 0 a constant's; NaN if R is constant."""
     variance = target.var()
     return jnp.where(variance > 0, 1 - (target - value).var() / variance, jnp.nan)

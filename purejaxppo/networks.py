@@ -87,7 +87,7 @@ class NarrowDense(nn.Module):
             "kernel", orthogonal(self.gain), (self.features, x.shape[-1])
         )
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return jnp.einsum("bi,oi->bo", x, kernel) + bias
+        return jnp.einsum("bi,oi->bo", x, kernel) + bias[None]
 
 
 class Policy(nn.Module):

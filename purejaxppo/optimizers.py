@@ -1,4 +1,4 @@
-"""The optimizer: an optax chain giving a direction; the step size comes from outside."""
+"""The optimizer: an optax chain that gives a direction, but no step size."""
 
 import optax
 from jax.typing import ArrayLike

@@ -165,7 +165,7 @@ def forget_ended(totals: EpisodeTotals) -> EpisodeTotals:
 
 
 def mean_of_ended(totals: EpisodeTotals) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(mean return, mean length, number) of the ended episodes; NaN means where none."""
+    """(mean return, mean length, number) of the ended episodes; means NaN if none."""
     num_episodes = totals.num_episodes.sum()
     count = jnp.where(num_episodes > 0, num_episodes, jnp.nan)
     return (

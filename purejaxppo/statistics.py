@@ -57,8 +57,10 @@ def standardize(
     x: ArrayLike, statistics: RunningStatistics, clip: ArrayLike, eps: ArrayLike
 ) -> jax.Array:
     """clip((x − μ) / √(σ² + eps), ±clip)."""
-    scale = jax.lax.rsqrt(statistics.variance + eps)
-    return jnp.clip((x - statistics.mean) * scale, -clip, clip)
+    x = jnp.asarray(x)
+    mean = jnp.broadcast_to(statistics.mean, x.shape)
+    scale = jnp.broadcast_to(jax.lax.rsqrt(statistics.variance + eps), x.shape)
+    return jnp.clip((x - mean) * scale, -clip, clip)
 
 
 def scale(

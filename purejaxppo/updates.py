@@ -122,7 +122,7 @@ def update(
         params = jax.tree.map(
             lambda p, d: p - learning_rate * d, learner.params, direction
         )
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         return Learner(params=params, opt_state=opt_state), (diagnostics, norm)
 
     rows = minibatch_rows(key, config)

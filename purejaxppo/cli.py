@@ -1,0 +1,256 @@
+"""The command line: train, report, list."""
+
+import dataclasses
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from purejaxppo.config import Config
+from purejaxppo.fields import leaves, nearest, parse, replace
+from purejaxppo.reliability import render
+from purejaxppo.reliability.aggregates import check_alpha
+from purejaxppo.reporting import summaries, write_report
+from purejaxppo.study import Status, Study, store
+from purejaxppo.suites import env_ids
+
+Positional = tyro.conf.Positional
+
+
+@dataclasses.dataclass
+class Train:
+    """Train many seeds of PPO and report how reliable it was."""
+
+    env: Positional[str | None] = None
+    """Environment, such as CartPole-v1 (see `purejaxppo list`)."""
+    num_seeds: int | None = None
+    """Number of runs (default: 1)."""
+    seed: int | None = None
+    """Seed of the first run; run i has seed + i (default: 0)."""
+    output: Path | None = None
+    """Directory for the study (default: runs/ENV)."""
+    config: Path | None = None
+    """A study's config.toml: the same study again, but for what is given here."""
+    overwrite: bool = False
+    """Replace the study that the output directory holds."""
+    resume: bool = False
+    """Go on with the study that the output directory holds."""
+    alpha: float = 0.25
+    """Share of the runs that make the report's tail."""
+
+
+@dataclasses.dataclass
+class Report:
+    """Print a study's table and draw its pictures again."""
+
+    directory: Positional[Path]
+    """The study's directory."""
+    alpha: float = 0.25
+    """Share of the runs that make the tail."""
+
+
+@dataclasses.dataclass
+class List:
+    """List the environments."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0, 2 for bad input, 1 for a failure.
+
+    Set PUREJAXPPO_TRACEBACK to see where an error came from.
+    """
+    try:
+        command, given = _parse(sys.argv[1:] if arguments is None else arguments)
+        if isinstance(command, Train):
+            return _train(command, given)
+        return _report(command) if isinstance(command, Report) else _list()
+    except (ValueError, OSError) as error:
+        return _fail(error, 2)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        return _fail(error, 1)
+
+
+def _fail(error: Exception, code: int) -> int:
+    if os.environ.get("PUREJAXPPO_TRACEBACK"):
+        traceback.print_exc()
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    print(f"purejaxppo: error: {lines[0]}", file=sys.stderr)
+    return code
+
+
+# --- Arguments ----------------------------------------------------------------------
+
+
+def _parse(arguments: Sequence[str]) -> tuple[Train | Report | List, dict[str, Any]]:
+    """The command, and the config fields given by dotted name."""
+    commands = {"train": _train_type(), "report": Report, "list": List}
+    annotated = tuple(
+        Annotated[kind, tyro.conf.subcommand(name, prefix_name=False)]
+        for name, kind in commands.items()
+    )
+    kind: Any = annotated[0] | annotated[1] | annotated[2]
+    command, unknown = tyro.cli(
+        kind, prog="purejaxppo", args=list(arguments), return_unknown_args=True
+    )
+    if unknown:
+        known = [f.name for f in dataclasses.fields(command)]
+        name = unknown[0].lstrip("-").split("=")[0].replace("-", "_")
+        raise ValueError(f"Unknown argument {unknown[0]!r}; {nearest(name, known)}.")
+    given = {
+        leaf.name: parse(leaf, getattr(command, _identifier(leaf.name)))
+        for leaf in leaves(Config)
+        if getattr(command, _identifier(leaf.name), None) is not None
+    }
+    return command, given
+
+
+def _identifier(name: str) -> str:
+    """A dotted name as an attribute's."""
+    return name.replace(".", "__")
+
+
+def _train_type() -> type:
+    """`Train` with a text option for each field of `Config`, by its dotted name."""
+    options = []
+    for leaf in leaves(Config):
+        default = "off" if leaf.default is None else leaf.default
+        if leaf.technique:
+            text = f"{leaf.help} True or False."
+        else:
+            text = f"{leaf.help} (default: {default})"
+        kind = Annotated[
+            str | None,
+            tyro.conf.arg(help=text, metavar=leaf.metavar, name=leaf.name),
+        ]
+        options.append((_identifier(leaf.name), kind, dataclasses.field(default=None)))
+    return dataclasses.make_dataclass("Train", options, bases=(Train,))
+
+
+# --- Commands -----------------------------------------------------------------------
+
+
+def _train(command: Train, given: dict[str, Any]) -> int:
+    check_alpha(command.alpha)
+    study = _study(command, given)
+    use_this_machine()
+    console = Console()
+    with _progress(console) as show:
+        dataset = study.run(
+            overwrite=command.overwrite, resume=command.resume, on_status=show
+        )
+    assert study.output is not None
+    directory = Path(study.output)
+    write_report(directory, dataset, command.alpha)
+    for name, summary in summaries(dataset, command.alpha).items():
+        console.print(render(summary, name))
+    console.print(f"Study in {directory}", highlight=False)
+    if dataset.sizes["update"] < study.config.num_updates:
+        done = f"{dataset.sizes['update']} of {study.config.num_updates} updates"
+        console.print(f"Stopped after {done}; --resume goes on.", highlight=False)
+        return 130
+    return 0
+
+
+def _study(command: Train, given: dict[str, Any]) -> Study:
+    """The study that the arguments ask for, on top of `--config` if it is given."""
+    path = command.config
+    if path is None and command.resume and command.output is not None:
+        path = command.output / store.CONFIG
+    job = store.Job("", 1, 0, Config()) if path is None else store.read_job(path)
+    env = command.env or job.env
+    if not env:
+        raise ValueError("Expected an environment, such as CartPole-v1, got none.")
+    return Study(
+        config=replace(job.config, given),
+        env=env,
+        num_seeds=job.num_seeds if command.num_seeds is None else command.num_seeds,
+        seed=job.seed if command.seed is None else command.seed,
+        output=command.output or Path("runs") / env.replace("/", "-"),
+    )
+
+
+def _report(command: Report) -> int:
+    check_alpha(command.alpha)
+    dataset = store.read_results(command.directory)
+    write_report(command.directory, dataset, command.alpha)
+    console = Console()
+    for name, summary in summaries(dataset, command.alpha).items():
+        console.print(render(summary, name))
+    return 0
+
+
+def _list() -> int:
+    print("\n".join(env_ids()))
+    return 0
+
+
+# --- Machine and screen -------------------------------------------------------------
+
+
+def use_this_machine() -> None:
+    """Make every CPU core a device and keep compiled programs; before JAX starts.
+
+    What the user has set in the environment (JAX_NUM_CPU_DEVICES, XLA_FLAGS,
+    JAX_COMPILATION_CACHE_DIR) stands.
+    """
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        cores = (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count()
+        )
+        jax.config.update("jax_num_cpu_devices", cores)
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        home = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", f"{home}/purejaxppo/xla")
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+class _progress:
+    """A progress bar for a study, as a context that gives what to call with a status."""
+
+    def __init__(self, console: Console) -> None:
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total} updates"),
+            TextColumn("{task.fields[speed]}"),
+            TextColumn("return {task.fields[episode_return]:.1f}"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self.task = self.bar.add_task(
+            "compiling", total=None, speed="", episode_return=float("nan")
+        )
+
+    def __enter__(self) -> Callable[[Status], None]:
+        self.bar.start()
+        return self.show
+
+    def __exit__(self, *_: Any) -> None:
+        self.bar.stop()
+
+    def show(self, status: Status) -> None:
+        """Show how far a study is."""
+        self.bar.update(
+            self.task,
+            description=f"{status.num_runs} runs",
+            completed=status.update,
+            total=status.num_updates,
+            speed=f"{status.steps_per_second:,.0f} steps/s",
+            episode_return=status.episode_return,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""A study's directory: what is in it, written and read."""
+
+import json
+import shutil
+import sys
+import tomllib
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+import tomli_w
+
+from purejaxppo.config import Config
+from purejaxppo.fields import flatten, nearest, replace
+
+if TYPE_CHECKING:
+    import xarray
+
+CONFIG, ENVIRONMENT, RESULTS = "config.toml", "environment.json", "results.zarr"
+PARAMETERS, STATE = "parameters", "state"
+REPORTS = ("report.md", "learning_curve.png", "evaluation_curve.png")
+PACKAGES = (
+    "purejaxppo",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "distrax",
+    "gymnax",
+    "numpy",
+)
+
+
+class Job(NamedTuple):
+    """What a study trains, as its `config.toml` says."""
+
+    env: str
+    num_seeds: int
+    seed: int
+    config: Config
+
+
+def holds_study(directory: Path) -> bool:
+    """Whether a study was written to the directory."""
+    return (directory / CONFIG).exists()
+
+
+def clear(directory: Path) -> None:
+    """Delete a study's own files and nothing else."""
+    for name in (CONFIG, ENVIRONMENT, RESULTS, PARAMETERS, STATE, *REPORTS):
+        remove(directory / name)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_job(directory: Path, job: Job) -> None:
+    """Write `config.toml`, from which `--config` makes the same study again."""
+    directory.mkdir(parents=True, exist_ok=True)
+    table: dict[str, Any] = {**job._asdict(), "config": {}}
+    for name, value in flatten(job.config).items():
+        *path, last = name.split(".")
+        inner = table["config"]
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[last] = "none" if value is None else _plain(value)
+    (directory / CONFIG).write_text(tomli_w.dumps(table))
+
+
+def read_job(path: Path) -> Job:
+    """Read a `config.toml`, a study's or one's own; what is left out is default.
+
+    Raises:
+      ValueError: no such file, no TOML, an unknown key, a value out of range.
+    """
+    try:
+        table = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"Expected a config file at {path}, found none.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"Expected {path} to be TOML: {error}.") from None
+    for name in table:
+        if name not in Job._fields:
+            raise ValueError(
+                f"Unknown key {name!r} in {path}; {nearest(name, Job._fields)}."
+            )
+    return Job(
+        env=table.get("env", ""),
+        num_seeds=table.get("num_seeds", 1),
+        seed=table.get("seed", 0),
+        config=replace(Config(), table.get("config", {})),
+    )
+
+
+def write_environment(directory: Path, facts: dict[str, Any]) -> None:
+    """Write `environment.json`: versions, devices, and what is known of the study."""
+    device = jax.devices()[0]
+    record = {
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": sys.version.split()[0],
+        "packages": {name: _version(name) for name in PACKAGES},
+        "platform": device.platform,
+        "device": device.device_kind,
+        "num_devices": jax.device_count(),
+        **facts,
+    }
+    (directory / ENVIRONMENT).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def read_environment(directory: Path) -> dict[str, Any]:
+    """Read `environment.json`."""
+    return json.loads((directory / ENVIRONMENT).read_text())
+
+
+def make_dataset(
+    metrics: dict[str, np.ndarray], seeds: np.ndarray, batch_size: int, env: str
+) -> "xarray.Dataset":
+    """Metrics `[runs, updates]` with names: dimensions (run, update)."""
+    import xarray
+
+    num_updates = next(iter(metrics.values())).shape[1]
+    return xarray.Dataset(
+        {name: (("run", "update"), values) for name, values in metrics.items()},
+        coords={
+            "seed": ("run", seeds),
+            "env_steps": ("update", np.arange(1, num_updates + 1) * batch_size),
+        },
+        attrs={"env": env},
+    )
+
+
+def write_results(directory: Path, dataset: "xarray.Dataset") -> None:
+    """Write `results.zarr`."""
+    dataset.to_zarr(directory / RESULTS, mode="w", zarr_format=3, consolidated=False)
+
+
+def read_results(directory: Path) -> "xarray.Dataset":
+    """Read `results.zarr`.
+
+    Raises:
+      ValueError: the directory holds no results.
+    """
+    import xarray
+
+    if not (directory / RESULTS).exists():
+        raise ValueError(f"Expected a study with results in {directory}, found none.")
+    return xarray.open_zarr(directory / RESULTS, consolidated=False, chunks=None).load()
+
+
+def write_tree(directory: Path, name: str, tree: Any) -> None:
+    """Write a tree of arrays with orbax."""
+    import orbax.checkpoint as ocp
+
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save((directory / name).absolute(), tree, force=True)
+
+
+def read_tree(directory: Path, name: str, like: Any) -> Any:
+    """Read a tree of arrays with the structure, shapes and types of `like`.
+
+    Raises:
+      ValueError: there is none.
+    """
+    import orbax.checkpoint as ocp
+
+    if not (directory / name).exists():
+        raise ValueError(f"Expected {name} in {directory}, found none.")
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore((directory / name).absolute(), like)
+
+
+def _plain(value: Any) -> Any:
+    """A config's value as TOML knows it; NumPy and JAX scalars become Python's."""
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return value.item() if hasattr(value, "item") else value
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
