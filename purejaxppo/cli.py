@@ -217,7 +217,7 @@ def use_this_machine() -> None:
 
 
 class _progress:
-    """A progress bar for a study, as a context that gives what to call with a status."""
+    """A progress bar for a study; entered, it gives what to call with a status."""
 
     def __init__(self, console: Console) -> None:
         self.bar = Progress(

@@ -33,13 +33,18 @@ class Transition(NamedTuple):
     truncated: jax.Array
 
 
-class EpisodeTotals(NamedTuple):
-    """Running episodes of each environment, and sums over those that ended `[N]`."""
+class Running(NamedTuple):
+    """The episode under way in each environment: its return and length so far `[N]`."""
 
     episode_return: jax.Array
     episode_length: jax.Array
-    sum_return: jax.Array
-    sum_length: jax.Array
+
+
+class Ended(NamedTuple):
+    """Means over the episodes that ended in a rollout, NaN where none did; scalars."""
+
+    episode_return: jax.Array
+    episode_length: jax.Array
     num_episodes: jax.Array
 
 
@@ -47,23 +52,18 @@ class Collector(NamedTuple):
     """Where collection stands: what a rollout starts from and leaves behind."""
 
     now: Reset
-    totals: EpisodeTotals
+    running: Running
 
 
 def init_collector(
     key: jax.Array, reset: Callable[[jax.Array], Reset], num_envs: int
 ) -> Collector:
     """Freshly reset environments."""
-    # One buffer each, so that the state can be donated.
-    totals = EpisodeTotals(
-        episode_return=jnp.zeros(num_envs),
-        episode_length=jnp.zeros(num_envs, jnp.int32),
-        sum_return=jnp.zeros(num_envs),
-        sum_length=jnp.zeros(num_envs, jnp.int32),
-        num_episodes=jnp.zeros(num_envs, jnp.int32),
+    running = Running(
+        episode_return=jnp.zeros(num_envs), episode_length=jnp.zeros(num_envs)
     )
     now = jax.vmap(reset)(jax.random.split(key, num_envs))
-    return Collector(now=now, totals=totals)
+    return Collector(now=now, running=running)
 
 
 def rollout(
@@ -75,7 +75,7 @@ def rollout(
     reset: Callable[[jax.Array], Reset],
     step: Callable[[jax.Array, Reset, Any, Reset], tuple[Step, Reset]],
     num_steps: int,
-) -> tuple[Collector, Transition]:
+) -> tuple[Collector, Transition, Ended]:
     """Act for `num_steps` in every environment.
 
     Args:
@@ -89,10 +89,9 @@ def rollout(
       num_steps: T.
 
     Returns:
-      Where it stopped, with the totals of the episodes that ended on the way, and the
-      transitions `[T, N, ...]`.
+      Where it stopped, the transitions `[T, N, ...]`, and the episodes that ended.
     """
-    shape = (num_steps, collector.totals.num_episodes.shape[0])
+    shape = (num_steps, collector.running.episode_return.shape[0])
     noise_key, step_key, reset_key = jax.random.split(key, 3)
     starts, to_start = fresh_starts(reset_key, reset, shape)
     draws = (
@@ -102,14 +101,13 @@ def rollout(
     )
 
     def advance(
-        collector: Collector, draws: tuple[Any, jax.Array, Any]
-    ) -> tuple[Collector, Transition]:
+        now: Reset, draws: tuple[Any, jax.Array, Any]
+    ) -> tuple[Reset, Transition]:
         noise, step_keys, starts = draws
-        now = collector.now
         distribution = actor(now.obs)
         action = sampler.sample(distribution, noise)
         result, after = jax.vmap(step)(step_keys, now, to_env(action), to_start(starts))
-        transition = Transition(
+        return after, Transition(
             obs=now.obs,
             action=action,
             log_prob=distribution.log_prob(action),
@@ -118,11 +116,10 @@ def rollout(
             terminated=result.terminated,
             truncated=result.truncated,
         )
-        totals = add_step(collector.totals, transition)
-        return Collector(now=after, totals=totals), transition
 
-    collector = collector._replace(totals=forget_ended(collector.totals))
-    return jax.lax.scan(advance, collector, draws, num_steps)
+    now, steps = jax.lax.scan(advance, collector.now, draws, num_steps)
+    running, ended = count_episodes(collector.running, steps)
+    return Collector(now=now, running=running), steps, ended
 
 
 def fresh_starts(
@@ -141,35 +138,31 @@ def fresh_starts(
     return jax.vmap(jax.vmap(reset))(keys), lambda starts: starts
 
 
-def add_step(totals: EpisodeTotals, step: Transition) -> EpisodeTotals:
-    """Totals after one more step of every environment."""
-    done = step.terminated | step.truncated
-    episode_return = totals.episode_return + step.reward
-    episode_length = totals.episode_length + 1
-    return EpisodeTotals(
-        episode_return=jnp.where(done, 0, episode_return),
-        episode_length=jnp.where(done, 0, episode_length),
-        sum_return=totals.sum_return + jnp.where(done, episode_return, 0),
-        sum_length=totals.sum_length + jnp.where(done, episode_length, 0),
-        num_episodes=totals.num_episodes + done,
+def count_episodes(running: Running, steps: Transition) -> tuple[Running, Ended]:
+    """Which episodes ended in a rollout `[T, N]`, and what is still running after it.
+
+    Up to an environment's last end, every step belongs to an episode that ended; so
+    sums over whole episodes are sums over steps, and no loop has to carry them.
+    """
+    num_steps = steps.reward.shape[0]
+    done = steps.terminated | steps.truncated
+    time = jnp.arange(num_steps)[:, None]
+    last = jnp.where(done, time, -1).max(0)
+    until = time <= last
+    any_end, num_episodes = last >= 0, done.sum()
+    rest = Running(
+        episode_return=jnp.where(until, 0, steps.reward).sum(0),
+        episode_length=(num_steps - 1 - last).astype(jnp.float32),
     )
-
-
-def forget_ended(totals: EpisodeTotals) -> EpisodeTotals:
-    """Totals with the sums over ended episodes back at 0, running episodes kept."""
-    return totals._replace(
-        sum_return=jnp.zeros_like(totals.sum_return),
-        sum_length=jnp.zeros_like(totals.sum_length),
-        num_episodes=jnp.zeros_like(totals.num_episodes),
+    whole = Running(
+        episode_return=jnp.where(until, steps.reward, 0).sum(0),
+        episode_length=(last + 1).astype(jnp.float32),
     )
-
-
-def mean_of_ended(totals: EpisodeTotals) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(mean return, mean length, number) of the ended episodes; means NaN if none."""
-    num_episodes = totals.num_episodes.sum()
     count = jnp.where(num_episodes > 0, num_episodes, jnp.nan)
-    return (
-        totals.sum_return.sum() / count,
-        totals.sum_length.sum() / count,
-        num_episodes,
+    sums = jax.tree.map(lambda r, w: jnp.where(any_end, r + w, 0).sum(), running, whole)
+    running = jax.tree.map(lambda r, x: jnp.where(any_end, 0, r) + x, running, rest)
+    return running, Ended(
+        episode_return=sums.episode_return / count,
+        episode_length=sums.episode_length / count,
+        num_episodes=num_episodes,
     )

@@ -19,7 +19,6 @@ from purejaxppo.rollouts import (
     Collector,
     Transition,
     init_collector,
-    mean_of_ended,
     rollout,
 )
 from purejaxppo.schedules import linear, progress
@@ -222,7 +221,7 @@ def _step(parts: _Parts, state: TrainState) -> tuple[TrainState, Metrics]:
     config, network = parts.config, parts.network
     rollout_key, update_key, key = jax.random.split(state.key, 3)
     see = _observer(config, state.obs_statistics)
-    collector, steps = rollout(
+    collector, steps, ended = rollout(
         rollout_key,
         state.collector,
         lambda obs: network.actor(state.params, see(obs), ())[0],
@@ -247,11 +246,8 @@ def _step(parts: _Parts, state: TrainState) -> tuple[TrainState, Metrics]:
         learning_rate,
         config,
     )
-    episode_return, episode_length, num_episodes = mean_of_ended(collector.totals)
     metrics = Metrics(
-        episode_return=episode_return,
-        episode_length=episode_length,
-        num_episodes=num_episodes,
+        **ended._asdict(),
         **diagnostics._asdict(),
         explained_variance=explained_variance(batch.value, batch.target),
         grad_norm=grad_norm,

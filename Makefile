@@ -1,0 +1,43 @@
+# Two commands: `make train` sets up and runs the main job, `make test` sets up and tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: train test lint types fast benchmark constraints clean
+
+train: $(READY)
+	$(BIN)/purejaxppo train CartPole-v1 --num-seeds 64 --total-timesteps 500_000 \
+		--output runs/cartpole --overwrite
+
+test: lint types
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+fast: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(READY)
+	$(BIN)/pyright
+
+benchmark: $(READY)
+	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.startup
+
+# The constraints' versions are those that this machine's tests ran with.
+constraints: $(READY)
+	$(BIN)/python -m pip freeze --exclude-editable --exclude pip > constraints.txt
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable . --group dev
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) .venv-peers .pytest_cache .ruff_cache build dist

@@ -1,0 +1,31 @@
+"""Strict JAX for every test, two CPU devices, compiled programs kept between runs."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    jax.config.update("jax_compilation_cache_dir", str(cache / "purejaxppo-tests"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compile_fast(request):
+    """Compile small test programs two to three times as fast, except to learn.
+
+    A module with a true `OPTIMIZED` is compiled as users do.
+    """
+    fast = not getattr(request.module, "OPTIMIZED", False)
+    jax.config.update("jax_disable_most_optimizations", fast)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(0)
