@@ -1,6 +1,8 @@
 """The command line: train, report, list."""
 
 import dataclasses
+import functools
+import operator
 import os
 import sys
 import traceback
@@ -24,19 +26,24 @@ from purejaxppo.suites import env_ids
 Positional = tyro.conf.Positional
 
 
+def _option(metavar: str, default: str) -> Any:
+    """What the help text says of an option whose absence is told from its default."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
 @dataclasses.dataclass
 class Train:
     """Train many seeds of PPO and report how reliable it was."""
 
-    env: Positional[str | None] = None
+    env: Annotated[Positional[str | None], _option("ENV", "that of --config")] = None
     """Environment, such as CartPole-v1 (see `purejaxppo list`)."""
-    num_seeds: int | None = None
-    """Number of runs (default: 1)."""
-    seed: int | None = None
-    """Seed of the first run; run i has seed + i (default: 0)."""
-    output: Path | None = None
-    """Directory for the study (default: runs/ENV)."""
-    config: Path | None = None
+    num_seeds: Annotated[int | None, _option("INT", "1")] = None
+    """Number of runs."""
+    seed: Annotated[int | None, _option("INT", "0")] = None
+    """Seed of the first run; run i has seed + i."""
+    output: Annotated[Path | None, _option("DIR", "runs/ENV")] = None
+    """Directory for the study."""
+    config: Annotated[Path | None, _option("FILE", "none")] = None
     """A study's config.toml: the same study again, but for what is given here."""
     overwrite: bool = False
     """Replace the study that the output directory holds."""
@@ -71,6 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(command, Train):
             return _train(command, given)
         return _report(command) if isinstance(command, Report) else _list()
+    except BrokenPipeError:
+        sys.stdout = None  # The reader has gone, as after `| head`.
+        return 0
     except (ValueError, OSError) as error:
         return _fail(error, 2)
     except KeyboardInterrupt:
@@ -93,11 +103,14 @@ def _fail(error: Exception, code: int) -> int:
 def _parse(arguments: Sequence[str]) -> tuple[Train | Report | List, dict[str, Any]]:
     """The command, and the config fields given by dotted name."""
     commands = {"train": _train_type(), "report": Report, "list": List}
-    annotated = tuple(
+    if arguments and arguments[0].isalpha() and arguments[0] not in commands:
+        hint = nearest(arguments[0], commands)
+        raise ValueError(f"Unknown command {arguments[0]!r}; {hint}.")
+    kinds = (
         Annotated[kind, tyro.conf.subcommand(name, prefix_name=False)]
         for name, kind in commands.items()
     )
-    kind: Any = annotated[0] | annotated[1] | annotated[2]
+    kind: Any = functools.reduce(operator.or_, kinds)
     command, unknown = tyro.cli(
         kind, prog="purejaxppo", args=list(arguments), return_unknown_args=True
     )
@@ -123,14 +136,15 @@ def _train_type() -> type:
     options = []
     for leaf in leaves(Config):
         default = "off" if leaf.default is None else leaf.default
-        if leaf.technique:
-            text = f"{leaf.help} True or False."
-        else:
-            text = f"{leaf.help} (default: {default})"
-        kind = Annotated[
-            str | None,
-            tyro.conf.arg(help=text, metavar=leaf.metavar, name=leaf.name),
-        ]
+        if leaf.technique and leaf.default is not None:
+            continue  # Always on; its own fields follow.
+        option = tyro.conf.arg(
+            name=leaf.name,
+            metavar=leaf.metavar,
+            help=leaf.help,
+            help_behavior_hint=f"(default: {default})",
+        )
+        kind = Annotated[str | None, option]
         options.append((_identifier(leaf.name), kind, dataclasses.field(default=None)))
     return dataclasses.make_dataclass("Train", options, bases=(Train,))
 
@@ -234,17 +248,17 @@ class _progress:
         )
 
     def __enter__(self) -> Callable[[Status], None]:
-        self.bar.start()
         return self.show
 
     def __exit__(self, *_: Any) -> None:
         self.bar.stop()
 
     def show(self, status: Status) -> None:
-        """Show how far a study is."""
+        """Show how far a study is; the first status comes before compiling."""
+        self.bar.start()
         self.bar.update(
             self.task,
-            description=f"{status.num_runs} runs",
+            description=f"{status.num_runs} runs" if status.seconds else "compiling",
             completed=status.update,
             total=status.num_updates,
             speed=f"{status.steps_per_second:,.0f} steps/s",

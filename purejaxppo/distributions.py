@@ -96,7 +96,7 @@ def diagonal_gaussian(low: np.ndarray, high: np.ndarray) -> ActionHead:
         return jax.random.normal(key, (*leading, *shape))
 
     def sample(distribution: distrax.Independent, noise: jax.Array) -> jax.Array:
-        return distribution.mean() + distribution.stddev() * noise
+        return jnp.asarray(distribution.mean() + distribution.stddev() * noise)
 
     def to_env(action: jax.Array) -> jax.Array:
         bounds = [jnp.broadcast_to(bound, action.shape) for bound in (low, high)]

@@ -84,15 +84,15 @@ class Leaf(NamedTuple):
     """One field by its dotted name, for files, command lines and grids."""
 
     name: str
-    type: Any
+    kind: Any
     default: Any
     help: str
 
     @property
     def technique(self) -> type | None:
         """The dataclass behind a field that is a technique (or the network)."""
-        for option in _options(self.type):
-            if dataclasses.is_dataclass(option):
+        for option in _options(self.kind):
+            if isinstance(option, type) and dataclasses.is_dataclass(option):
                 return option
         return None
 
@@ -102,7 +102,7 @@ class Leaf(NamedTuple):
         if self.technique:
             return "BOOL"
         options = [
-            o.__name__.upper() for o in _options(self.type) if o is not type(None)
+            o.__name__.upper() for o in _options(self.kind) if o is not type(None)
         ]
         return "|".join(options).replace("TUPLE", "INT,...")
 
@@ -168,7 +168,7 @@ def replace(config: C, changes: Mapping[str, Any]) -> C:
 
 
 def _coerce(value: Any, leaf: Leaf) -> Any:
-    options = _options(leaf.type)
+    options = _options(leaf.kind)
     if isinstance(value, list):
         return tuple(value)
     if isinstance(value, str) and value.lower() == "none" and type(None) in options:
@@ -184,8 +184,8 @@ def parse(leaf: Leaf, text: str) -> Any:
     Raises:
       ValueError: the text is not of the field's type.
     """
-    options = (bool,) if leaf.technique else _options(leaf.type)
-    if text.lower() == "none" and type(None) in _options(leaf.type):
+    options = (bool,) if leaf.technique else _options(leaf.kind)
+    if text.lower() == "none" and type(None) in _options(leaf.kind):
         return None
     try:
         if tuple in options:

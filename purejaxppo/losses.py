@@ -2,11 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 
 def clipped_surrogate(
-    ratio: jax.Array, advantage: jax.Array, clip_eps: ArrayLike
+    ratio: jax.Array, advantage: jax.Array, clip_eps: float | jax.Array
 ) -> jax.Array:
     """−E[min(ρA, clip(ρ, 1 − ε, 1 + ε) A)], PPO-Clip's policy loss.
 
@@ -23,7 +22,10 @@ def squared_error(value: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def clipped_squared_error(
-    value: jax.Array, old_value: jax.Array, target: jax.Array, clip_eps: ArrayLike
+    value: jax.Array,
+    old_value: jax.Array,
+    target: jax.Array,
+    clip_eps: float | jax.Array,
 ) -> jax.Array:
     """½ E[max((V − R)², (V_old + clip(V − V_old, ±ε) − R)²)]: ppo2's value clip."""
     clipped = old_value + jnp.clip(value - old_value, -clip_eps, clip_eps)
@@ -39,7 +41,7 @@ def approximate_kl(log_ratio: jax.Array) -> jax.Array:
     return (jnp.expm1(log_ratio) - log_ratio).mean()
 
 
-def clip_fraction(ratio: jax.Array, clip_eps: ArrayLike) -> jax.Array:
+def clip_fraction(ratio: jax.Array, clip_eps: float | jax.Array) -> jax.Array:
     """Share of samples with |ρ − 1| > ε."""
     return (jnp.abs(ratio - 1) > clip_eps).mean(dtype=jnp.float32)
 

@@ -1,8 +1,9 @@
 """Actor-critic networks behind a seam that any library's modules fit."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import flax.linen as nn
 import gymnasium
@@ -26,27 +27,29 @@ class Network(Protocol):
     `entropy` and `mode`, as distrax's have.
     """
 
-    def init(self, key: jax.Array, obs: Any) -> Params:
-        """Parameters for observations like `obs`."""
+    @property
+    def init(self) -> Callable[[jax.Array, Any], Params]:
+        """(key, obs) -> parameters for observations like `obs`."""
         ...
 
-    def actor(self, params: Params, obs: Any, memory: Memory) -> tuple[Any, Memory]:
-        """Action distribution, and the memory after `obs`."""
+    @property
+    def actor(self) -> Callable[[Params, Any, Memory], tuple[Any, Memory]]:
+        """(params, obs, memory) -> (action distribution, memory after `obs`)."""
         ...
 
-    def critic(
-        self, params: Params, obs: Any, memory: Memory
-    ) -> tuple[jax.Array, Memory]:
-        """State values, and the memory after `obs`."""
+    @property
+    def critic(self) -> Callable[[Params, Any, Memory], tuple[Any, Memory]]:
+        """(params, obs, memory) -> (state values, memory after `obs`)."""
         ...
 
 
-class ActorCritic(NamedTuple):
-    """A network as a triple of functions; see `Network`."""
+@dataclasses.dataclass(frozen=True)
+class ActorCritic:
+    """A network made of three functions; see `Network`."""
 
     init: Callable[[jax.Array, Any], Params]
     actor: Callable[[Params, Any, Memory], tuple[Any, Memory]]
-    critic: Callable[[Params, Any, Memory], tuple[jax.Array, Memory]]
+    critic: Callable[[Params, Any, Memory], tuple[Any, Memory]]
 
 
 class Torso(nn.Module):
@@ -168,8 +171,8 @@ def make_mlp(
     def actor(params: Params, obs: Any, memory: Memory) -> tuple[Any, Memory]:
         return model.apply({"params": params}, encode(obs), method="actor"), memory
 
-    def critic(params: Params, obs: Any, memory: Memory) -> tuple[jax.Array, Memory]:
-        return model.apply({"params": params}, encode(obs), method="critic"), memory  # pyright: ignore[reportReturnType]
+    def critic(params: Params, obs: Any, memory: Memory) -> tuple[Any, Memory]:
+        return model.apply({"params": params}, encode(obs), method="critic"), memory
 
     return ActorCritic(init, actor, critic)
 

@@ -1,11 +1,11 @@
 """The optimizer: an optax chain that gives a direction, but no step size."""
 
+import jax
 import optax
-from jax.typing import ArrayLike
 
 
 def make_optimizer(
-    max_grad_norm: ArrayLike | None, adam_eps: ArrayLike
+    max_grad_norm: float | jax.Array | None, adam_eps: float | jax.Array
 ) -> optax.GradientTransformation:
     """Clip by the global norm (unless `None`), then Adam, without a learning rate.
 
@@ -13,7 +13,7 @@ def make_optimizer(
     optimizer steps, and stays out of the optimizer's state. Both numbers may be
     traced. Source: Kingma and Ba, "Adam", 2015.
     """
-    adam = optax.scale_by_adam(eps=adam_eps)  # pyright: ignore[reportArgumentType]
+    adam = optax.scale_by_adam(eps=adam_eps)
     if max_grad_norm is None:
         return adam
-    return optax.chain(optax.clip_by_global_norm(max_grad_norm), adam)  # pyright: ignore[reportArgumentType]
+    return optax.chain(optax.clip_by_global_norm(max_grad_norm), adam)

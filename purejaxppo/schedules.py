@@ -7,14 +7,15 @@ single update's share from the end, and the end itself is reached with the run's
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 
-def progress(update: ArrayLike, num_updates: int) -> jax.Array:
+def progress(update: float | jax.Array, num_updates: int) -> jax.Array:
     """U / U of update number `update` = u of `num_updates` = U, in [0, 1)."""
     return jnp.asarray(update, jnp.float32) / num_updates
 
 
-def linear(initial: ArrayLike, final: ArrayLike, progress: ArrayLike) -> jax.Array:
+def linear(
+    initial: float | jax.Array, final: float | jax.Array, progress: float | jax.Array
+) -> jax.Array:
     """Initial + (final - initial) * progress: a straight line over the whole run."""
     return jnp.asarray(initial + (final - initial) * jnp.asarray(progress))

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 
 class RunningStatistics(NamedTuple):
@@ -12,13 +11,13 @@ class RunningStatistics(NamedTuple):
 
     mean: jax.Array
     variance: jax.Array
-    count: jax.Array
+    num_samples: jax.Array
 
 
 def init_statistics(shape: tuple[int, ...] = ()) -> RunningStatistics:
     """Mean 0, variance 1 and a count of 1e-4, which the first batch overrules."""
     return RunningStatistics(
-        mean=jnp.zeros(shape), variance=jnp.ones(shape), count=jnp.float32(1e-4)
+        mean=jnp.zeros(shape), variance=jnp.ones(shape), num_samples=jnp.float32(1e-4)
     )
 
 
@@ -28,7 +27,7 @@ def batch_statistics(x: jax.Array, axis: tuple[int, ...]) -> RunningStatistics:
     for i in axis:
         count *= x.shape[i]
     return RunningStatistics(
-        mean=x.mean(axis), variance=x.var(axis), count=jnp.float32(count)
+        mean=x.mean(axis), variance=x.var(axis), num_samples=jnp.float32(count)
     )
 
 
@@ -41,20 +40,25 @@ def merge(a: RunningStatistics, b: RunningStatistics) -> RunningStatistics:
     Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for
     computing sample variances", 1979.
     """
-    count = a.count + b.count
+    count = a.num_samples + b.num_samples
     delta = b.mean - a.mean
     squares = (
-        a.variance * a.count
-        + b.variance * b.count
-        + jnp.square(delta) * (a.count * b.count / count)
+        a.variance * a.num_samples
+        + b.variance * b.num_samples
+        + jnp.square(delta) * (a.num_samples * b.num_samples / count)
     )
     return RunningStatistics(
-        mean=a.mean + delta * (b.count / count), variance=squares / count, count=count
+        mean=a.mean + delta * (b.num_samples / count),
+        variance=squares / count,
+        num_samples=count,
     )
 
 
 def standardize(
-    x: ArrayLike, statistics: RunningStatistics, clip: ArrayLike, eps: ArrayLike
+    x: float | jax.Array,
+    statistics: RunningStatistics,
+    clip: float | jax.Array,
+    eps: float | jax.Array,
 ) -> jax.Array:
     """clip((x − μ) / √(σ² + eps), ±clip)."""
     x = jnp.asarray(x)
@@ -64,7 +68,10 @@ def standardize(
 
 
 def scale(
-    x: ArrayLike, statistics: RunningStatistics, clip: ArrayLike, eps: ArrayLike
+    x: float | jax.Array,
+    statistics: RunningStatistics,
+    clip: float | jax.Array,
+    eps: float | jax.Array,
 ) -> jax.Array:
     """clip(x / √(σ² + eps), ±clip): the sign of x is kept."""
     return jnp.clip(x * jax.lax.rsqrt(statistics.variance + eps), -clip, clip)

@@ -211,7 +211,7 @@ def test_a_bad_quartile_shows_in_the_tail_only():
 
 @pytest.mark.parametrize("alpha", [0, -0.1, 0.51, 1, NAN])
 def test_alpha_out_of_range(alpha):
-    with pytest.raises(ValueError, match=r"alpha: must be in \(0, 0.5\], got"):
+    with pytest.raises(ValueError, match=r"Expected alpha to be in \(0, 0.5\], got"):
         reliability.cvar(np.arange(9.0), alpha)
     with pytest.raises(ValueError, match="alpha"):
         reliability.tail_size(np.arange(9.0), alpha)
@@ -267,7 +267,7 @@ def test_final_performance_of_a_constant_curve():
 
 def test_curves_out_of_range():
     for fraction in (0, 1.1, NAN):
-        with pytest.raises(ValueError, match=r"fraction: must be in \(0, 1\]"):
+        with pytest.raises(ValueError, match=r"Expected fraction to be in \(0, 1\]"):
             reliability.final_performance(np.ones((2, 3)), fraction)
     for reduce in (reliability.fill_forward, reliability.final_performance):
         with pytest.raises(ValueError, match=r"curves: .* at least one time"):
@@ -373,7 +373,7 @@ def test_summary_of_nothing_observed():
 
 
 def test_summary_shapes():
-    with pytest.raises(ValueError, match=r"curves: must be \[runs, time\]"):
+    with pytest.raises(ValueError, match=r"Expected curves to be \[runs, time\]"):
         reliability.summarize(np.ones(5))
     with pytest.raises(ValueError, match=r"finite: .* with 5 runs, got shape \(4,\)"):
         reliability.summarize(np.ones((5, 2)), np.ones(4, bool))

@@ -76,7 +76,7 @@ def quantile(scores: Array, q: float) -> Array:
         ValueError: `q` is outside [0, 1].
     """
     if not 0 <= q <= 1:
-        raise ValueError(f"q: must be in [0, 1], got {q!r}")
+        raise ValueError(f"Expected q to be in [0, 1], got {q!r}")
     xp, scores = _as_scores(scores)
     position = np.maximum(np.arange(scores.shape[0] + 1) - 1, 0) * q
     ordered, count = xp.sort(scores, axis=0), num_observed(scores)
@@ -161,7 +161,7 @@ def cvar(scores: Array, alpha: float, tail: Tail = "lower") -> Array:
         ValueError: `alpha` or `tail` is out of range.
     """
     if tail not in ("lower", "upper"):
-        raise ValueError(f'tail: must be "lower" or "upper", got {tail!r}')
+        raise ValueError(f'Expected tail to be "lower" or "upper", got {tail!r}')
     _, scores = _as_scores(scores)
     size, count = tail_size(scores, alpha), num_observed(scores)
     first = 0 if tail == "lower" else count - size
@@ -202,7 +202,7 @@ def check_alpha(alpha: float) -> None:
         ValueError: `alpha` is outside (0, 0.5].
     """
     if not 0 < alpha <= 0.5:
-        raise ValueError(f"alpha: must be in (0, 0.5], got {alpha!r}")
+        raise ValueError(f"Expected alpha to be in (0, 0.5], got {alpha!r}.")
 
 
 def _as_scores(scores: Array) -> tuple[Any, Array]:

@@ -45,7 +45,7 @@ def final_performance(curves: Array, fraction: float = 0.1) -> Array:
         ValueError: `fraction` is outside (0, 1], or there is no time.
     """
     if not 0 < fraction <= 1:
-        raise ValueError(f"fraction: must be in (0, 1], got {fraction!r}")
+        raise ValueError(f"Expected fraction to be in (0, 1], got {fraction!r}")
     xp, curves = as_floating(curves)
     _check_time(curves)
     # The subtraction keeps 0.1 * 30 = 3.0000000000000004 at 3 points.

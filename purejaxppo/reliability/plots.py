@@ -47,10 +47,10 @@ def learning_curve(
     aggregates.check_alpha(alpha)
     steps, runs = np.asarray(env_steps, float), np.asarray(curves, float)
     if runs.ndim != 2 or 0 in runs.shape:
-        raise ValueError(f"curves: must be [runs, time], got shape {runs.shape}")
+        raise ValueError(f"Expected curves to be [runs, time], got shape {runs.shape}")
     if steps.shape != runs.shape[1:]:
         raise ValueError(
-            f"env_steps: must be [time] = {runs.shape[1:]}, got {steps.shape}"
+            f"Expected env_steps to be [time] = {runs.shape[1:]}, got {steps.shape}"
         )
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.add_subplot()

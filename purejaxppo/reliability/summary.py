@@ -63,7 +63,9 @@ def summarize(
     aggregates.check_alpha(alpha)
     xp, curves = as_floating(curves)
     if curves.ndim != 2:
-        raise ValueError(f"curves: must be [runs, time], got shape {curves.shape}")
+        raise ValueError(
+            f"Expected curves to be [runs, time], got shape {curves.shape}"
+        )
     final = final_performance(curves)
     order = xp.argsort(final, axis=0, stable=True)  # NaN last
     observed = aggregates.num_observed(final)
@@ -93,7 +95,8 @@ def _diverged(finite: Array | None, curves: Array) -> Array:
     finite_xp, flags = as_array(finite)
     if flags.ndim not in (1, 2) or flags.shape[0] != curves.shape[0]:
         raise ValueError(
-            f"finite: must be [runs] or [runs, time] with {curves.shape[0]} runs, "
+            f"Expected finite to be [runs] or [runs, time] with "
+            f"{curves.shape[0]} runs, "
             f"got shape {flags.shape}"
         )
     always = finite_xp.all(flags.reshape((flags.shape[0], -1)), axis=1)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from purejaxppo.config import Config
@@ -32,13 +33,18 @@ if TYPE_CHECKING:
 
 
 class Status(NamedTuple):
-    """How far a study is, after each segment."""
+    """How far a study is: before compiling (0 seconds), then after each segment.
+
+    `episode_return` is the mean over the runs' latest returns, NaN before the first;
+    `seconds` and `steps_per_second` (over all runs) count training alone.
+    """
 
     num_runs: int
     update: int
     num_updates: int
-    steps_per_second: float
-    episode_return: float
+    seconds: float = 0.0
+    steps_per_second: float = 0.0
+    episode_return: float = float("nan")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,30 +120,30 @@ class Study:
         Args:
           overwrite: delete the study that `output` holds.
           resume: go on with the study that `output` holds.
-          on_status: called after each segment.
+          on_status: called before compiling, and after each segment.
 
         Returns:
           Metrics with dimensions (run, update) and coordinates `seed` and `env_steps`;
           fewer updates than planned if it was stopped.
 
         Raises:
-          ValueError: `output` holds a study and neither was asked for, or not this one.
-          OSError: `output` cannot be written.
+          ValueError: `output` holds a study and neither was asked for, or not this
+            one; or it cannot be written.
         """
         output = None if self.output is None else Path(self.output)
         ppo = self.make_ppo()
         if output is not None:
             _claim(output, self.job, overwrite, resume)
+        on_status(Status(self.num_seeds, 0, self.config.num_updates))
         threading.Thread(target=_load_libraries, daemon=True).start()
         programs = compile_programs(ppo, self.num_seeds, self.config.num_updates)
         progress = _Progress(self, ppo, programs, output if resume else None)
         try:
             progress.advance(on_status)
         finally:
-            dataset = progress.dataset()
-            if output is not None and dataset is not None:
-                progress.write(output, dataset)
-        return dataset
+            if output is not None and progress.columns:
+                progress.write(output)
+        return progress.dataset()
 
 
 class _Progress:
@@ -182,29 +188,29 @@ class _Progress:
         steps = (self.update - first) * config.batch_size * num_seeds
         latest = self.columns["episode_return"][-1]
         seen = latest[np.isfinite(latest)]
+        seconds = time.perf_counter() - self.began
         return Status(
             num_runs=num_seeds,
             update=self.update,
             num_updates=config.num_updates,
-            steps_per_second=steps / (time.perf_counter() - self.began),
+            seconds=seconds,
+            steps_per_second=steps / seconds,
             episode_return=float(seen.mean()) if seen.size else float("nan"),
         )
 
-    def dataset(self) -> "xarray.Dataset | None":
-        """The metrics so far, None before the first segment."""
-        if not self.columns:
-            return None
+    def dataset(self) -> "xarray.Dataset":
+        """The metrics so far."""
         metrics = {k: np.concatenate(v, axis=1) for k, v in self.columns.items()}
         study = self.study
         return store.make_dataset(
             metrics, study.seeds, study.config.batch_size, study.job.env
         )
 
-    def write(self, output: Path, dataset: "xarray.Dataset") -> None:
+    def write(self, output: Path) -> None:
         """Leave the study in `output`."""
         num_seeds, total = self.study.num_seeds, self.study.config.num_updates
         seconds = time.perf_counter() - self.began
-        store.write_results(output, dataset)
+        store.write_results(output, self.dataset())
         _write_facts(output, self.update, total, seconds)
         if any(x.is_deleted() for x in jax.tree.leaves(self.state)):
             return  # A segment failed after it had taken the state's memory.
@@ -238,8 +244,13 @@ def _claim(output: Path, job: store.Job, overwrite: bool, resume: bool) -> None:
             return
     elif resume:
         raise ValueError(f"Expected a study to resume in {output}, found none.")
-    store.write_job(output, job)
-    _write_facts(output, 0, job.config.num_updates, 0.0)
+    try:
+        store.write_job(output, job)
+        _write_facts(output, 0, job.config.num_updates, 0.0)
+    except OSError as error:
+        raise ValueError(
+            f"Expected output {output} to be writable: {error.strerror}."
+        ) from None
 
 
 def _difference(output: Path, job: store.Job) -> str:
@@ -271,7 +282,7 @@ def _refill(saved: Any, fresh: TrainState, num_runs: int) -> TrainState:
 
     def fill(new: jax.Array, old: np.ndarray) -> jax.Array:
         array = jax.device_put(np.asarray(old)[rows], new.sharding)
-        if jax.dtypes.issubdtype(new.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(new.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(array, impl=jax.random.key_impl(new))
         return array
 

@@ -28,7 +28,7 @@ class Programs(NamedTuple):
     """The compiled programs: `init(keys)`, `advance(state, start, stop)`."""
 
     init: Callable[[jax.Array], TrainState]
-    advance: Callable[[TrainState, int, int], tuple[TrainState, Metrics]]
+    advance: Callable[..., tuple[TrainState, Metrics]]
     longest: int
 
 
@@ -73,7 +73,8 @@ def compile_programs(ppo: PPO, num_runs: int, num_updates: int) -> Programs:
             lambda lowered: lowered.compile(),
             (init, segment.lower(states, index, index)),
         )
-    return Programs(*compiled, longest)
+    init, advance = compiled
+    return Programs(init=init, advance=advance, longest=longest)
 
 
 def start_runs(programs: Programs, seeds: np.ndarray) -> TrainState:
@@ -99,7 +100,7 @@ def segments(
     while start < num_updates:
         stop = min(start + length, num_updates)
         began = time.perf_counter()
-        state, columns = programs.advance(state, np.int32(start), np.int32(stop))  # pyright: ignore[reportArgumentType]
+        state, columns = programs.advance(state, np.int32(start), np.int32(stop))
         metrics = {
             name: np.asarray(column)[:num_runs, : stop - start]
             for name, column in jax.device_get(columns)._asdict().items()

@@ -5,6 +5,7 @@ from typing import Any
 import gymnasium
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from purejaxppo.environments import EnvParams, EnvState, Observation, Step
 
@@ -70,7 +71,7 @@ def _box(space: Any) -> gymnasium.spaces.Box:
     shape, dtype = tuple(space.shape), np.dtype(space.dtype)
 
     def bound(value: Any, otherwise: float) -> np.ndarray:
-        if isinstance(value, jax.core.Tracer):
+        if isinstance(value, Tracer):
             value = otherwise
         return np.broadcast_to(np.asarray(value, dtype), shape)
 
