@@ -48,10 +48,15 @@ def parse_job(text: str) -> Job:
     parts = text.split(":")
     if len(parts) != 3 or not parts[1]:
         raise argparse.ArgumentTypeError(f"expected AxE:ENV:STEPS, got {text!r}")
-    size, env, total_timesteps = parts
+    return make_job(parts[0], parts[1], positive(parts[2]))
+
+
+def make_job(size: str, env: str, total_timesteps: int) -> Job:
+    """A job of `size` such as `64x4`, of at least one update."""
     agents, envs = parse_size(size)
-    if positive(total_timesteps) < envs * NUM_STEPS:
+    if total_timesteps < envs * NUM_STEPS:
         raise argparse.ArgumentTypeError(
-            f"expected at least one update of {envs * NUM_STEPS} steps, got {text!r}"
+            f"expected at least one update of {envs * NUM_STEPS} steps for {size}, "
+            f"got {total_timesteps}"
         )
-    return Job(agents, envs, env, int(total_timesteps))
+    return Job(agents, envs, env, total_timesteps)

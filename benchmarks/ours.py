@@ -26,7 +26,7 @@ def make_program(job: jobs.Job) -> Program:
     return Program(
         function=over_devices(train, job.agents),
         make_keys=lambda seed: jax.random.split(jax.random.key(seed), job.agents),
-        count=lambda result: int(result.state.update.sum()) * config.batch_size,
+        count_steps=lambda result: int(result.state.update.sum()) * config.batch_size,
     )
 
 

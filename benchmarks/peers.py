@@ -82,13 +82,13 @@ def make_table(comparisons: Sequence[Comparison], facts: dict[str, Any]) -> Tabl
     title = f"{device['count']} x {device['name']}, jax {versions['jax']}"
     table = Table(title=f"{title}: purejaxppo / rejax")
     table.add_column("job")
-    for header in ("steps/s", "steps/s, rejax", "ratio", "compile s", "rejax"):
+    for header in ("k steps/s", "rejax", "ratio", "compile s", "rejax"):
         table.add_column(header, justify="right")
     for row in comparisons:
         table.add_row(
             row.job.show(),
-            f"{row.ours.steps_per_second.median:,.0f}",
-            f"{row.rejax.steps_per_second.median:,.0f}",
+            f"{row.ours.steps_per_second.median / 1e3:,.0f}",
+            f"{row.rejax.steps_per_second.median / 1e3:,.0f}",
             row.ratio.show(),
             f"{row.ours.compile_seconds:.2f}",
             f"{row.rejax.compile_seconds:.2f}",
@@ -98,7 +98,9 @@ def make_table(comparisons: Sequence[Comparison], facts: dict[str, Any]) -> Tabl
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line's arguments."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     jobs = [parse_job(job) for job in JOBS]
     parser.add_argument("--jobs", nargs="+", type=parse_job, default=jobs)
     parser.add_argument("--rounds", type=positive, default=5)

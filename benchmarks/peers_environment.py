@@ -38,7 +38,15 @@ def ensure(directory: Path = DIRECTORY) -> Path:
         return python
     print(f"Installing {', '.join(requirements())} in {directory}", file=sys.stderr)
     subprocess.run([sys.executable, "-m", "venv", str(directory)], check=True)
-    install = [str(python), "-m", "pip", "install", "--quiet", *requirements()]
+    install = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        *requirements(),
+    ]
     subprocess.run(install, check=True)
     stamp.write_text(wanted)
     return python

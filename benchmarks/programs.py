@@ -15,12 +15,12 @@ class Program(NamedTuple):
     Attributes:
       function: jitted, keys -> result.
       make_keys: seed -> keys.
-      count: result -> environment steps that all agents together really made.
+      count_steps: result -> environment steps that all agents together really made.
     """
 
     function: Any
     make_keys: Callable[[int], Any]
-    count: Callable[[Any], int]
+    count_steps: Callable[[Any], int]
 
 
 def serve_programs(make_program: Callable[[Job], Program]) -> None:
@@ -72,7 +72,7 @@ class _Bench:
         began = time.perf_counter()
         result = jax.block_until_ready(self.compiled(keys))
         seconds = time.perf_counter() - began
-        return {"seconds": seconds, "env_steps": self.program.count(result)}
+        return {"seconds": seconds, "env_steps": self.program.count_steps(result)}
 
 
 def _program_bytes(compiled: Any) -> dict[str, int] | None:

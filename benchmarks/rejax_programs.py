@@ -46,7 +46,7 @@ def make_program(job: jobs.Job) -> Program:
     return Program(
         function=jax.jit(jax.vmap(lambda key: algorithm.train(key)[0])),
         make_keys=lambda seed: jax.random.split(jax.random.PRNGKey(seed), job.agents),
-        count=lambda state: int(np.asarray(state.global_step, np.int64).sum()),
+        count_steps=lambda state: int(np.asarray(state.global_step, np.int64).sum()),
     )
 
 

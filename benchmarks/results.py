@@ -1,7 +1,7 @@
 """The JSON file that a benchmark leaves."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 
 def document(
     benchmark: str,
-    results: Sequence[Any],
+    results: Any,
     facts: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -18,8 +18,8 @@ def document(
         "benchmark": benchmark,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **facts,
-        "settings": dict(settings),
-        "results": [plain(result) for result in results],
+        "settings": plain(settings),
+        "results": plain(results),
     }
 
 

@@ -12,9 +12,10 @@ class Spread(NamedTuple):
     low: float
     high: float
 
-    def show(self, spec: str = ",.2f") -> str:
-        """Text such as `2.10 (1.95 to 2.20)`."""
-        return f"{self.median:{spec}} ({self.low:{spec}} to {self.high:{spec}})"
+    def show(self, spec: str = ",.2f", scale: float = 1.0) -> str:
+        """Text such as `2.10 (1.95 to 2.20)`, of the figures times `scale`."""
+        median, low, high = (f"{scale * figure:{spec}}" for figure in self)
+        return f"{median} ({low} to {high})"
 
 
 def spread(values: Iterable[float]) -> Spread:

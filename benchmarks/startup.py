@@ -160,7 +160,9 @@ def make_table(durations: Sequence[Duration], quotients: Sequence[Ratio]) -> Tab
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line's arguments."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=positive, default=5)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--total-timesteps", type=positive, default=500_000)
@@ -180,8 +182,9 @@ def main() -> None:
     settings = {
         "repeats": options.repeats,
         "total_timesteps": options.total_timesteps,
+        "peers": peers_environment.requirements(),
     }
-    figures = [*durations, *quotients]
+    figures = {"durations": durations, "ratios": quotients}
     results.write(options.json, results.document("startup", figures, facts, settings))
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import results
-from benchmarks.jobs import Job, parse_size, positive
+from benchmarks.jobs import Job, make_job, positive
 from benchmarks.spread import Spread, spread
 from benchmarks.workers import Worker
 
@@ -68,19 +68,17 @@ def make_table(figures: Sequence[Throughput], facts: dict[str, Any]) -> Table:
     """The figures for people."""
     device, jax = facts["device"], facts["versions"]["jax"]
     table = Table(title=f"{device['count']} x {device['name']}, jax {jax}")
-    for header in ("job", "devices", "trace s", "compile s"):
-        table.add_column(header, justify="left" if header == "job" else "right")
-    for header in ("steps/s", "range", "program MB", "peak MB"):
+    table.add_column("job")
+    for header in ("devices", "trace s", "compile s", "k steps/s", "program MB"):
         table.add_column(header, justify="right")
+    table.add_column("peak MB", justify="right")
     for row in figures:
-        rate = row.steps_per_second
         table.add_row(
             row.job.show(),
             str(row.devices),
             f"{row.trace_seconds:.2f}",
             f"{row.compile_seconds:.2f}",
-            f"{rate.median:,.0f}",
-            f"{rate.low:,.0f} to {rate.high:,.0f}",
+            row.steps_per_second.show(",.0f", 1e-3),
             _megabytes(sum(row.program_bytes.values()) if row.program_bytes else None),
             _megabytes(row.device_peak_bytes or row.peak_rss_bytes),
         )
@@ -93,7 +91,9 @@ def _megabytes(count: int | None) -> str:
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line's arguments; `jobs` holds one for each place of the grid."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--grid", default="1x4,8x4,64x4,256x4,1x64")
     parser.add_argument("--env", default="CartPole-v1")
     parser.add_argument("--total-timesteps", type=positive, default=102_400)
@@ -101,13 +101,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     try:
-        sizes = [parse_size(size) for size in options.grid.split(",")]
+        options.jobs = [
+            make_job(size, options.env, options.total_timesteps)
+            for size in options.grid.split(",")
+        ]
     except argparse.ArgumentTypeError as error:
         parser.error(f"argument --grid: {error}")
-    options.jobs = [
-        Job(agents, envs, options.env, options.total_timesteps)
-        for agents, envs in sizes
-    ]
     return options
 
 
@@ -117,8 +116,8 @@ def main() -> None:
     for job in options.jobs:
         row, facts = measure(job, options.repeats)
         figures.append(row)
-        rate = row.steps_per_second.show(",.0f")
-        console.print(f"{job.show()}: {rate} steps/s", highlight=False)
+        rate = row.steps_per_second.show(",.0f", 1e-3)
+        console.print(f"{job.show()}: {rate} k steps/s", highlight=False)
     console.print(make_table(figures, facts))
     settings = {"repeats": options.repeats}
     results.write(

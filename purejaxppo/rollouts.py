@@ -148,7 +148,7 @@ def count_episodes(running: Running, steps: Transition) -> tuple[Running, Ended]
     done = steps.terminated | steps.truncated
     time = jnp.arange(num_steps)[:, None]
     last = jnp.where(done, time, -1).max(0)
-    until = time <= last
+    until = time <= last[None]
     any_end, num_episodes = last >= 0, done.sum()
     rest = Running(
         episode_return=jnp.where(until, 0, steps.reward).sum(0),

@@ -55,23 +55,22 @@ def merge(a: RunningStatistics, b: RunningStatistics) -> RunningStatistics:
 
 
 def standardize(
-    x: float | jax.Array,
+    x: jax.Array,
     statistics: RunningStatistics,
     clip: float | jax.Array,
     eps: float | jax.Array,
 ) -> jax.Array:
-    """clip((x − μ) / √(σ² + eps), ±clip)."""
-    x = jnp.asarray(x)
+    """clip((x − μ) / √(σ² + eps), ±clip) of `x` `[..., *shape of μ]`."""
     mean = jnp.broadcast_to(statistics.mean, x.shape)
-    scale = jnp.broadcast_to(jax.lax.rsqrt(statistics.variance + eps), x.shape)
-    return jnp.clip((x - mean) * scale, -clip, clip)
+    return scale(x - mean, statistics, clip, eps)
 
 
 def scale(
-    x: float | jax.Array,
+    x: jax.Array,
     statistics: RunningStatistics,
     clip: float | jax.Array,
     eps: float | jax.Array,
 ) -> jax.Array:
-    """clip(x / √(σ² + eps), ±clip): the sign of x is kept."""
-    return jnp.clip(x * jax.lax.rsqrt(statistics.variance + eps), -clip, clip)
+    """clip(x / √(σ² + eps), ±clip) of `x` `[..., *shape of σ]`: the sign is kept."""
+    factor = jnp.broadcast_to(jax.lax.rsqrt(statistics.variance + eps), x.shape)
+    return jnp.clip(x * factor, -clip, clip)

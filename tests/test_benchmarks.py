@@ -1,0 +1,208 @@
+"""Benchmarks: arguments, statistics, files and the workers' protocol; no timing."""
+
+import argparse
+import io
+import json
+import subprocess
+import sys
+
+import jax
+import pytest
+from rich.console import Console
+
+from benchmarks import ours, peers, peers_environment, results, startup, throughput
+from benchmarks.jobs import Job, parse_job, parse_size, positive
+from benchmarks.spread import Spread, paired_ratio, spread
+from benchmarks.workers import ROOT, answer_lines
+
+FACTS = {
+    "device": {"name": "a processor", "platform": "cpu", "count": 2},
+    "versions": {"jax": "0.10.2"},
+}
+JOB = Job(2, 4, "CartPole-v1", 1_000)
+
+
+def text(renderable):
+    file = io.StringIO()
+    Console(file=file, width=200).print(renderable)
+    return file.getvalue()
+
+
+def written(path, benchmark, figures):
+    results.write(path, results.document(benchmark, figures, FACTS, {"rounds": 2}))
+    document = json.loads(path.read_text())
+    assert document["benchmark"] == benchmark
+    assert document["settings"] == {"rounds": 2}
+    assert document["date"].startswith("20")
+    assert document["device"] == FACTS["device"]
+    assert document["versions"] == FACTS["versions"]
+    return document["results"]
+
+
+def side(*rates):
+    return peers.Side(
+        devices=1,
+        trace_seconds=0.5,
+        compile_seconds=4.0,
+        env_steps=1_024,
+        rates=rates,
+        steps_per_second=spread(rates),
+    )
+
+
+# --- Statistics ---------------------------------------------------------------------
+
+
+def test_spread_is_median_and_range():
+    assert spread([3.0, 1.0, 2.0, 10.0]) == Spread(median=2.5, low=1.0, high=10.0)
+    assert spread([2.0]).show() == "2.00 (2.00 to 2.00)"
+    assert spread([1e6, 3e6]).show(",.0f", 1e-3) == "2,000 (1,000 to 3,000)"
+
+
+def test_ratios_are_paired_so_that_a_slow_round_cancels():
+    assert paired_ratio([200.0, 20.0, 2.0], [100.0, 10.0, 1.0]) == Spread(2, 2, 2)
+    assert paired_ratio([1.0, 9.0, 8.0], [1.0, 3.0, 4.0]) == Spread(2, 1, 3)
+
+
+def test_statistics_of_nothing_or_of_unequal_rounds_are_refused():
+    with pytest.raises(ValueError, match="at least one"):
+        spread([])
+    with pytest.raises(ValueError, match="shorter"):
+        paired_ratio([1.0, 2.0], [1.0])
+
+
+# --- Arguments ----------------------------------------------------------------------
+
+
+def test_jobs_and_sizes():
+    assert positive("50_000") == 50_000
+    assert parse_size("64x4") == (64, 4)
+    assert parse_job("2x4:CartPole-v1:1_000") == JOB
+    assert JOB.show() == "2x4 CartPole-v1"
+
+
+@pytest.mark.parametrize("bad", ["", "64", "0x4", "4x", "axb", "64x4x2"])
+def test_bad_sizes(bad):
+    with pytest.raises(argparse.ArgumentTypeError, match="expected"):
+        parse_size(bad)
+
+
+@pytest.mark.parametrize("bad", ["2x4:CartPole-v1", "2x4::1000", "2x4:CartPole-v1:511"])
+def test_bad_jobs(bad):
+    with pytest.raises(argparse.ArgumentTypeError, match="expected"):
+        parse_job(bad)
+
+
+def test_throughput_arguments(capsys):
+    options = throughput.parse(["--grid", "1x4,2x4", "--total-timesteps", "1000"])
+    assert options.jobs == [JOB._replace(agents=1), JOB]
+    assert (options.repeats, options.json) == (5, None)
+    for bad in (["--grid", "1x4,"], ["--grid", "1x64", "--total-timesteps", "99"]):
+        with pytest.raises(SystemExit):
+            throughput.parse(bad)
+        assert "argument --grid: expected" in capsys.readouterr().err
+
+
+def test_peers_arguments():
+    assert [job.show() for job in peers.parse([]).jobs] == [
+        "64x4 CartPole-v1",
+        "1x4 CartPole-v1",
+        "8x16 Breakout-MinAtar",
+    ]
+    assert peers.parse(["--jobs", "2x4:CartPole-v1:1000"]).jobs == [JOB]
+
+
+def test_startup_arguments_choose_the_variants(tmp_path):
+    options = startup.parse(["--parts", "imports", "command", "--repeats", "2"])
+    assert options.total_timesteps == 500_000
+    names = list(startup.make_variants(options, tmp_path))
+    assert names == [*startup.IMPORTS, "command, cold", "command, warm"]
+
+
+# --- Files and tables ---------------------------------------------------------------
+
+
+def test_throughput_results(tmp_path):
+    figures = throughput.Throughput(
+        job=JOB,
+        devices=2,
+        trace_seconds=0.5,
+        compile_seconds=4.0,
+        env_steps=1_024,
+        steps_per_second=spread([1e5, 3e5]),
+        program_bytes={"argument": 1_000_000, "temp": 2_000_000},
+        peak_rss_bytes=800_000_000,
+        device_peak_bytes=None,
+    )
+    (row,) = written(tmp_path / "t.json", "throughput", [figures])
+    assert row["job"] == JOB._asdict()
+    assert row["steps_per_second"] == {"median": 2e5, "low": 1e5, "high": 3e5}
+    shown = text(throughput.make_table([figures], FACTS))
+    assert "200 (100 to 300)" in shown
+    assert "800.0" in shown
+
+
+def test_peers_results(tmp_path):
+    ratio = paired_ratio([200.0, 300.0], [100.0, 100.0])
+    row = peers.Comparison(JOB, side(200.0, 300.0), side(100.0, 100.0), ratio)
+    (read,) = written(tmp_path / "p.json", "peers", [row])
+    assert read["ratio"] == {"median": 2.5, "low": 2.0, "high": 3.0}
+    assert read["ours"]["rates"] == [200.0, 300.0]
+    assert "2.50 (2.00 to 3.00)" in text(peers.make_table([row], FACTS))
+
+
+def test_startup_rounds_are_interleaved_and_the_first_is_thrown_away(tmp_path):
+    calls = []
+
+    def variant(name, seconds):
+        return lambda: calls.append(name) or seconds * (1 + len(calls) // 5)
+
+    ours, base = startup.IMPORTS
+    variants = {ours: variant("a", 2.0), base: variant("b", 1.0)}
+    durations = startup.interleave(variants, rounds=2)
+    assert calls == ["a", "b"] * 3
+    assert [duration.rounds for duration in durations] == [(2.0, 4.0), (1.0, 2.0)]
+    (ratio,) = startup.ratios(durations)
+    assert ratio == startup.Ratio(ours, base, Spread(2, 2, 2))
+    read = written(
+        tmp_path / "s.json", "startup", {"durations": durations, "ratios": [ratio]}
+    )
+    assert [row["name"] for row in read["durations"]] == [ours, base]
+    assert "2.00 (2.00 to 2.00)" in text(startup.make_table(durations, [ratio]))
+
+
+def test_no_path_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results.write(None, {"figure": 1})
+    assert not list(tmp_path.iterdir())
+
+
+# --- Workers ------------------------------------------------------------------------
+
+
+def test_a_worker_answers_each_line_with_a_line():
+    questions = io.StringIO('["double", {"x": 2}]\n["double", {"x": 3}]\n')
+    output = io.StringIO()
+    answer_lines({"double": lambda x: {"y": 2 * x}}, questions, output)
+    assert output.getvalue() == '{"y": 4}\n{"y": 6}\n'
+
+
+def test_our_program_trains_the_job():
+    program = ours.make_program(JOB)
+    result = jax.eval_shape(program.function, program.make_keys(0))
+    assert result.metrics.episode_return.shape == (2, 1)
+
+
+def test_peers_get_our_jax_and_install_only_once(tmp_path, monkeypatch):
+    wanted = peers_environment.requirements()
+    assert f"jax=={jax.__version__}" in wanted
+    (tmp_path / peers_environment.STAMP).write_text("\n".join(wanted) + "\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("installed"))
+    assert peers_environment.ensure(tmp_path) == tmp_path / "bin" / "python"
+
+
+def test_the_parents_stay_small():
+    # A child's peak memory starts at its parent's size, so no parent loads JAX.
+    modules = "benchmarks.throughput, benchmarks.peers, benchmarks.startup"
+    script = f"import sys, {modules}; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == 0

@@ -1,0 +1,157 @@
+"""The command line: what it makes, and one clear line for each bad input."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from purejaxppo import cli
+from purejaxppo.config import Config
+from purejaxppo.fields import leaves
+from purejaxppo.study import store
+
+TINY = (
+    *("--total-timesteps", "64", "--num-envs", "2", "--num-steps", "16"),
+    *("--network.widths", "8", "--num-minibatches", "2"),
+)
+
+
+@pytest.fixture(autouse=True)
+def same_machine(monkeypatch):
+    """Leave the test process's devices and caches as they are."""
+    monkeypatch.setattr(cli, "use_this_machine", lambda: None)
+
+
+def fails(capsys, *arguments):
+    """The one line that a bad command prints."""
+    assert cli.main(arguments) == 2
+    output = capsys.readouterr()
+    lines = output.err.strip().splitlines()
+    assert len(lines) == 1, output.err
+    assert lines[0].startswith("purejaxppo: error: ")
+    return lines[0].removeprefix("purejaxppo: error: ")
+
+
+def test_train_leaves_a_study_and_a_report(tmp_path, capsys):
+    output = tmp_path / "study"
+    options = ("--num-seeds", "4", "--evaluation.every", "2", "--output", str(output))
+    assert cli.main(("train", "CartPole-v1", *TINY, *options)) == 0
+    printed = capsys.readouterr().out
+    assert "training return" in printed
+    assert "evaluation return" in printed
+    assert "CVaR 25 %" in printed
+    assert (output / "learning_curve.png").stat().st_size > 5_000
+    assert (output / "evaluation_curve.png").stat().st_size > 5_000
+    assert "CVaR" in (output / "report.md").read_text()
+    job = store.read_job(output / "config.toml")
+    assert job.config.network.widths == (8,)
+    assert job.config.evaluation is not None
+    assert job.config.evaluation.every == 2
+
+    (output / "learning_curve.png").unlink()
+    assert cli.main(("report", str(output), "--alpha", "0.5")) == 0
+    assert "CVaR 50 %" in capsys.readouterr().out
+    assert (output / "learning_curve.png").exists()
+
+    again = tmp_path / "again"
+    config = ("--config", str(output / "config.toml"), "--output", str(again))
+    assert cli.main(("train", *config)) == 0
+    assert store.read_results(again).identical(store.read_results(output))
+    assert (again / "config.toml").read_text() == (output / "config.toml").read_text()
+
+    assert "Expected output to hold no study" in fails(capsys, "train", *config)
+    assert cli.main(("train", *config, "--overwrite")) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("CartPol-v1",), "Unknown environment 'CartPol-v1'; nearest: CartPole-v1"),
+        (("gymnas/CartPole-v1",), "Unknown suite 'gymnas'"),
+        ((), "Expected an environment"),
+        (("CartPole-v1", "--learning-rat", "1"), "nearest: learning_rate"),
+        (("CartPole-v1", "--gamma", "2"), "Expected gamma to be in [0, 1], got 2.0."),
+        (("CartPole-v1", "--gamma", "x"), "Expected gamma to be FLOAT, got 'x'."),
+        (("CartPole-v1", "--gamma", "nan"), "Expected gamma to be finite, got nan."),
+        (("CartPole-v1", "--num-envs", "1.5"), "num_envs to be INT, got '1.5'."),
+        (("CartPole-v1", "--num-minibatches", "3"), "num_minibatches to divide"),
+        (("CartPole-v1", "--total-timesteps", "9"), "to be at least one batch"),
+        (("CartPole-v1", "--num-seeds", "0"), "Expected num_seeds to be in"),
+        (("CartPole-v1", "--alpha", "0.9"), "Expected alpha to be in (0, 0.5]"),
+        (("CartPole-v1", "--anneal-lr", "7"), "Expected anneal_lr to be BOOL"),
+        (("CartPole-v1", "--network.widths", "a"), "Expected network.widths to be"),
+        (
+            ("CartPole-v1", "--network.activation", "sin"),
+            "Expected network.activation to be one of tanh",
+        ),
+        (("CartPole-v1", "--evaluation.every", "0"), "evaluation.every to be > 0"),
+        (("--config", "nowhere.toml"), "Expected a config file at nowhere.toml"),
+        (("CartPole-v1", "--output", "/dev/null/study"), "to be writable"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in fails(capsys, "train", *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("bogus = 1", "Unknown key 'bogus'"),
+        ("[config]\ngama = 0.9", "Unknown config field 'gama'; nearest: gamma"),
+        ("[config.network]\nwidth = [8]", "nearest: widths"),
+        ("[config]\ngamma = 7", "Expected gamma to be in [0, 1], got 7.0."),
+        ('[config]\ngamma = "high"', "Expected gamma to be float, got 'high'."),
+        ("[config", "to be TOML"),
+        ("num_seeds = 'many'", "Expected num_seeds to be int"),
+    ],
+)
+def test_bad_config_file_is_one_line(text, message, capsys, tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    error = fails(capsys, "train", "CartPole-v1", "--config", str(path))
+    assert message in error
+
+
+def test_unknown_command_and_missing_study(capsys, tmp_path):
+    assert "Unknown command 'trian'; nearest: train" in fails(capsys, "trian")
+    assert "Expected a study with results" in fails(capsys, "report", str(tmp_path))
+
+
+def test_a_failure_is_one_line_too(capsys, monkeypatch):
+    def fail():
+        raise RuntimeError("first line\nsecond line")
+
+    monkeypatch.setattr(cli, "_list", fail)
+    assert cli.main(["list"]) == 1
+    assert capsys.readouterr().err == "purejaxppo: error: first line\n"
+
+
+def test_help_names_every_field(capsys):
+    with pytest.raises(SystemExit) as leave:
+        cli.main(["train", "--help"])
+    assert leave.value.code == 0
+    text = capsys.readouterr().out
+    for leaf in leaves(Config):
+        if leaf.name != "network":
+            assert f"--{leaf.name.replace('_', '-')}" in text
+
+
+def test_list_names_every_environment(capsys):
+    assert cli.main(["list"]) == 0
+    names = capsys.readouterr().out.split()
+    assert len(names) == 26
+    assert "gymnax/CartPole-v1" in names
+
+
+def test_the_command_makes_every_core_a_device(tmp_path):
+    code = (
+        "from purejaxppo import cli; import jax, os; cli.use_this_machine();"
+        "assert jax.device_count() == len(os.sched_getaffinity(0));"
+        "assert jax.config.jax_compilation_cache_dir.endswith('purejaxppo/xla')"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX")}
+    environment |= {"XDG_CACHE_HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)

@@ -1,0 +1,216 @@
+"""Studies: sharding, segments, the directory, resume, isolation."""
+
+import json
+import os
+import signal
+import threading
+
+import jax
+import numpy as np
+import pytest
+import xarray
+
+import purejaxppo as ppo
+from purejaxppo.study import Study, over_devices, store
+from purejaxppo.study.sharding import padded, run_mesh
+
+CONFIG = ppo.Config(
+    total_timesteps=640,
+    num_envs=2,
+    num_steps=32,
+    num_epochs=2,
+    num_minibatches=2,
+    network=ppo.NetworkConfig(widths=(8, 8)),
+)
+NAMES = set(ppo.Metrics._fields) - {"evaluation_return", "evaluation_length"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study of three runs on two devices, so that one is padding."""
+    output = tmp_path_factory.mktemp("study") / "cartpole"
+    statuses = []
+    study = Study(CONFIG, "CartPole-v1", 3, seed=5, output=output)
+    return study, study.run(on_status=statuses.append), statuses
+
+
+def test_results_have_named_dimensions(finished):
+    _, dataset, _ = finished
+    assert dict(dataset.sizes) == {"run": 3, "update": 10}
+    assert set(dataset.data_vars) == NAMES
+    assert dataset.seed.values.tolist() == [5, 6, 7]
+    assert dataset.env_steps.values.tolist() == list(range(64, 641, 64))
+    assert dataset.finite.dtype == bool
+
+
+def test_files_hold_the_study(finished):
+    study, dataset, _ = finished
+    stored = xarray.open_zarr(study.output / "results.zarr", consolidated=False)
+    xarray.testing.assert_identical(stored.load(), dataset)
+    facts = json.loads((study.output / "environment.json").read_text())
+    assert facts["status"] == "complete"
+    assert facts["updates"] == facts["num_updates"] == 10
+    assert facts["num_devices"] == jax.device_count()
+    assert facts["packages"]["jax"] == jax.__version__
+    assert not (study.output / "state").exists()
+
+
+def test_each_run_is_train_with_its_seed(finished):
+    """A run of a study, sharded and in segments, is `train(key(seed))` alone."""
+    study, dataset, _ = finished
+    train = jax.jit(ppo.make_train(CONFIG, *ppo.make("CartPole-v1")))
+    for i, seed in enumerate(study.seeds):
+        alone = train(jax.random.key(seed)).metrics
+        for name in NAMES:
+            np.testing.assert_allclose(
+                dataset[name].values[i], getattr(alone, name), rtol=2e-3, atol=2e-4
+            )
+
+
+def test_parameters_are_the_final_ones(finished):
+    study, _, _ = finished
+    algorithm = study.make_ppo()
+    state = jax.eval_shape(algorithm.init, jax.random.key(0))
+    like = jax.tree.map(
+        lambda x: np.zeros((3, *x.shape), x.dtype),
+        {"params": state.params, "obs_statistics": ()},
+    )
+    saved = store.read_tree(study.output, "parameters", like)
+    train = jax.jit(ppo.make_train(CONFIG, *ppo.make("CartPole-v1")))
+    alone = train(jax.random.key(6)).state.params
+    for ours, theirs in zip(
+        jax.tree.leaves(saved["params"]), jax.tree.leaves(alone), strict=True
+    ):
+        np.testing.assert_allclose(ours[1], theirs, rtol=2e-3, atol=2e-4)
+
+
+def test_status_is_reported_from_before_compiling_to_the_end(finished):
+    _, _, statuses = finished
+    assert statuses[0].update == 0
+    assert statuses[0].seconds == 0
+    assert statuses[-1].update == statuses[-1].num_updates == 10
+    assert statuses[-1].steps_per_second > 0
+    updates = [status.update for status in statuses]
+    assert updates == sorted(set(updates))
+
+
+def test_config_file_makes_the_same_study(finished, tmp_path):
+    study, dataset, _ = finished
+    job = store.read_job(study.output / "config.toml")
+    assert job == study.job
+    again = Study(job.config, job.env, job.num_seeds, job.seed, tmp_path / "again")
+    xarray.testing.assert_identical(again.run(), dataset)
+
+
+def test_stopping_and_resuming_gives_the_same_bits(tmp_path):
+    """Ctrl-C during the first segments, then `resume`, equals never stopping."""
+    config = ppo.Config(
+        total_timesteps=64 * 12,
+        num_envs=2,
+        num_steps=32,
+        num_minibatches=2,
+        normalize_observation=ppo.ObservationNormalization(),
+        normalize_reward=ppo.RewardNormalization(),
+        evaluation=ppo.EvaluationConfig(every=5, num_episodes=2, max_steps=20),
+        network=ppo.NetworkConfig(widths=(8,)),
+    )
+
+    def interrupt(status):
+        if status.update:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def study(name):
+        return Study(config, "CartPole-v1", 3, output=tmp_path / name)
+
+    assert threading.current_thread() is threading.main_thread()
+    stopped = study("stopped").run(on_status=interrupt)
+    assert 0 < stopped.sizes["update"] < 12
+    facts = json.loads((tmp_path / "stopped" / "environment.json").read_text())
+    assert facts["status"] == "incomplete"
+    resumed = study("stopped").run(resume=True)
+    xarray.testing.assert_identical(resumed, study("whole").run())
+    assert not (tmp_path / "stopped" / "state").exists()
+    # What is complete stays as it is.
+    xarray.testing.assert_identical(study("stopped").run(resume=True), resumed)
+
+
+def test_an_existing_study_is_never_mixed(finished):
+    study, dataset, _ = finished
+    with pytest.raises(ValueError, match=r"--overwrite .* --resume"):
+        study.run()
+    other = Study(CONFIG, "CartPole-v1", 4, seed=5, output=study.output)
+    with pytest.raises(ValueError, match="num_seeds is 3 there and 4 here"):
+        other.run(resume=True)
+    stored = store.read_results(study.output)
+    xarray.testing.assert_identical(stored, dataset)
+
+
+def test_overwrite_deletes_the_study_and_nothing_else(tmp_path):
+    config = ppo.Config(
+        total_timesteps=32,
+        num_envs=2,
+        num_steps=16,
+        network=ppo.NetworkConfig(widths=(8,)),
+    )
+    Study(config, "CartPole-v1", 1, output=tmp_path).run()
+    (tmp_path / "notes.txt").write_text("mine")
+    Study(config, "CartPole-v1", 2, output=tmp_path).run(overwrite=True)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert store.read_results(tmp_path).sizes["run"] == 2
+
+
+def test_bad_output_fails_before_compiling(tmp_path):
+    (tmp_path / "file").write_text("")
+    study = Study(CONFIG, "CartPole-v1", 1, output=tmp_path / "file" / "study")
+    with pytest.raises(ValueError, match=r"to be writable: Not a directory\."):
+        study.run()
+    with pytest.raises(ValueError, match="Expected a study to resume"):
+        Study(CONFIG, "CartPole-v1", 1, output=tmp_path / "none").run(resume=True)
+
+
+def test_what_was_computed_survives_a_failure(tmp_path):
+    def fail(status):
+        if status.update:
+            raise RuntimeError("broken")
+
+    study = Study(CONFIG, "CartPole-v1", 2, output=tmp_path / "study")
+    with pytest.raises(RuntimeError, match="broken"):
+        study.run(on_status=fail)
+    assert store.read_results(tmp_path / "study").sizes["update"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("num_seeds", 0), ("num_seeds", True), ("seed", -1)]
+)
+def test_numbers_out_of_range(field, value):
+    numbers = {"num_seeds": 1, "seed": 0} | {field: value}
+    with pytest.raises(ValueError, match=f"Expected {field} to be"):
+        Study(CONFIG, "CartPole-v1", **numbers)
+
+
+def test_a_study_of_an_environment_object_needs_no_output():
+    env, env_params = ppo.make("CartPole-v1")
+    short = env_params.replace(max_steps_in_episode=5)
+    config = ppo.Config(
+        total_timesteps=64,
+        num_envs=2,
+        num_steps=32,
+        network=ppo.NetworkConfig(widths=(8,)),
+    )
+    dataset = Study(config, env, 2, env_params=short).run()
+    assert (dataset.episode_length <= 5).all()
+
+
+def test_sharded_equals_unsharded():
+    train = ppo.make_train(CONFIG, *ppo.make("CartPole-v1"))
+    keys = jax.random.split(jax.random.key(0), 4)
+    together = jax.jit(jax.vmap(train))(keys).metrics
+    apart = over_devices(train, 4)(keys).metrics
+    for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(apart), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
+
+
+def test_mesh_is_no_larger_than_the_work():
+    assert run_mesh(1).size == 1
+    assert run_mesh(3).size == jax.device_count() == 2
+    assert padded(3, run_mesh(3)) == 4
