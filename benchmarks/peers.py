@@ -1,6 +1,6 @@
 """The same jobs in purejaxppo and in rejax, turn by turn.
 
-Usage: python -m benchmarks.peers --jobs 64x4:CartPole-v1:51_200 --rounds 5
+Usage: python -m benchmarks.peers --jobs 64x4:CartPole-v1:20_480 --rounds 5
 
 Each library lives in a process of its own with its compiled program; each round runs
 one, then the other, while the first idles. The ratio is taken round by round. Ours is
@@ -23,9 +23,9 @@ from benchmarks.spread import Spread, paired_ratio, spread
 from benchmarks.workers import Worker
 
 JOBS = (
-    "64x4:CartPole-v1:51_200",
-    "1x4:CartPole-v1:512_000",
-    "8x16:Breakout-MinAtar:51_200",
+    "64x4:CartPole-v1:20_480",
+    "1x4:CartPole-v1:256_000",
+    "8x16:Breakout-MinAtar:20_480",
 )
 
 
@@ -81,7 +81,7 @@ def make_table(comparisons: Sequence[Comparison], facts: dict[str, Any]) -> Tabl
     device, versions = facts["device"], facts["versions"]
     title = f"{device['count']} x {device['name']}, jax {versions['jax']}"
     table = Table(title=f"{title}: purejaxppo / rejax")
-    table.add_column("job")
+    table.add_column("job", no_wrap=True)
     for header in ("k steps/s", "rejax", "ratio", "compile s", "rejax"):
         table.add_column(header, justify="right")
     for row in comparisons:

@@ -68,7 +68,7 @@ def make_table(figures: Sequence[Throughput], facts: dict[str, Any]) -> Table:
     """The figures for people."""
     device, jax = facts["device"], facts["versions"]["jax"]
     table = Table(title=f"{device['count']} x {device['name']}, jax {jax}")
-    table.add_column("job")
+    table.add_column("job", no_wrap=True)
     for header in ("devices", "trace s", "compile s", "k steps/s", "program MB"):
         table.add_column(header, justify="right")
     table.add_column("peak MB", justify="right")

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 Initializer = Callable[..., jax.Array]
 
 
+@jax.jit  # Linen evaluates an initializer at every apply; this traces it once.
 def orthonormal_columns(x: jax.Array) -> jax.Array:
     """Orthonormalise the columns of `x` `[rows, columns]`, rows >= columns, in order.
 

@@ -1,14 +1,18 @@
 """From a study's results to its table and pictures."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from purejaxppo.reliability import Summary, markdown, summarize
+from purejaxppo.reliability import Summary, binned, markdown, summarize
 
 if TYPE_CHECKING:
     import xarray
+
+POINTS = 100
+"""Points of a curve in a picture, at the most."""
 
 CURVES = {
     "episode_return": ("training return", "learning_curve.png"),
@@ -39,12 +43,17 @@ def write_report(directory: Path, dataset: "xarray.Dataset", alpha: float) -> No
 
 
 def draw(path: Path, dataset: "xarray.Dataset", metric: str, alpha: float) -> None:
-    """Draw the curve of one metric over all runs."""
+    """Draw one metric of all runs over environment steps, as means of time bins.
+
+    A single update sees few ends of episodes, and its statistics over runs jump.
+    """
     from purejaxppo.reliability import plots
 
+    width = math.ceil(dataset.sizes["update"] / POINTS)
+    ends = np.arange(width, dataset.sizes["update"] + width, width) - 1
     figure = plots.learning_curve(
-        dataset["env_steps"].values,
-        dataset[metric].values.astype(np.float64),
+        dataset["env_steps"].values[np.minimum(ends, dataset.sizes["update"] - 1)],
+        binned(dataset[metric].values.astype(np.float64), width),
         alpha=alpha,
         title=f"{dataset.attrs['env']}, {dataset.sizes['run']} runs",
         ylabel=CURVES[metric][0],

@@ -37,6 +37,7 @@ LAYERS = [
     {"training"},
     {"study"},
     {"reliability"},
+    {"reporting"},
     {"cli"},
 ]
 HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}
@@ -100,7 +101,7 @@ def test_all_is_complete_and_sorted_like_the_linter_does():
 
 IMPORT = """
 import sys, purejaxppo
-late = {"gymnax", "matplotlib", "xarray", "zarr", "orbax.checkpoint", "tyro", "rich"}
+late = {"gymnax", "matplotlib", "xarray", "zarr", "orbax.checkpoint", "tyro"}
 print(sorted(late & set(sys.modules)))
 """
 

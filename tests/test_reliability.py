@@ -220,9 +220,9 @@ def test_alpha_out_of_range(alpha):
 
 
 def test_other_arguments_out_of_range():
-    with pytest.raises(ValueError, match=r"tail: .* got 'left'"):
+    with pytest.raises(ValueError, match=r"Expected tail .* got 'left'"):
         reliability.cvar(np.arange(9.0), 0.25, "left")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"q: .* got 25"):
+    with pytest.raises(ValueError, match=r"Expected q .* got 25"):
         reliability.quantile(np.arange(9.0), 25)
     for empty in (np.zeros((0, 3)), np.float64(1)):
         with pytest.raises(ValueError, match=r"scores: .* at least one run"):
@@ -270,7 +270,7 @@ def test_curves_out_of_range():
         with pytest.raises(ValueError, match=r"Expected fraction to be in \(0, 1\]"):
             reliability.final_performance(np.ones((2, 3)), fraction)
     for reduce in (reliability.fill_forward, reliability.final_performance):
-        with pytest.raises(ValueError, match=r"curves: .* at least one time"):
+        with pytest.raises(ValueError, match=r"Expected curves .* at least one time"):
             reduce(np.ones((2, 0)))
 
 
@@ -375,7 +375,7 @@ def test_summary_of_nothing_observed():
 def test_summary_shapes():
     with pytest.raises(ValueError, match=r"Expected curves to be \[runs, time\]"):
         reliability.summarize(np.ones(5))
-    with pytest.raises(ValueError, match=r"finite: .* with 5 runs, got shape \(4,\)"):
+    with pytest.raises(ValueError, match=r"Expected finite .* with 5 runs, got shape \(4,\)"):
         reliability.summarize(np.ones((5, 2)), np.ones(4, bool))
 
 
@@ -434,3 +434,18 @@ def test_large_and_small_returns_are_readable():
     text = reliability.markdown(reliability.summarize(curves), "scales")
     assert "| median | 12,346 |" in text
     assert "| worst run | 0.01235 | run 1, the lowest of 4 runs |" in text
+
+
+def test_binned_by_hand():
+    nan = np.nan
+    curves = np.array(
+        [[1.0, 3.0, nan, 5.0, nan, nan, 7.0], [2.0, 2.0, 2, 4, 0, 2, nan]]
+    )
+    expected = np.array([[2.0, 5.0, nan, 7.0], [2.0, 3.0, 1.0, nan]])
+    np.testing.assert_array_equal(reliability.binned(curves, 2), expected)
+    np.testing.assert_array_equal(reliability.binned(curves, 1), curves)
+    np.testing.assert_allclose(
+        jax.jit(lambda x: reliability.binned(x, 2))(curves), expected
+    )
+    with pytest.raises(ValueError, match="Expected width to be at least 1, got 0"):
+        reliability.binned(curves, 0)

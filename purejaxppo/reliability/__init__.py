@@ -16,13 +16,14 @@ from purejaxppo.reliability.aggregates import (
     quantile,
     tail_size,
 )
-from purejaxppo.reliability.curves import fill_forward, final_performance
+from purejaxppo.reliability.curves import binned, fill_forward, final_performance
 from purejaxppo.reliability.summary import Summary, summarize
 from purejaxppo.reliability.table import markdown, render
 
 __all__ = [
     "Quartiles",
     "Summary",
+    "binned",
     "cvar",
     "fill_forward",
     "final_performance",

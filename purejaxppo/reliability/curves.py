@@ -57,9 +57,36 @@ def final_performance(curves: Array, fraction: float = 0.1) -> Array:
     return xp.where(xp.any(observed, axis=-1), average, last)
 
 
+def binned(curves: Array, width: int) -> Array:
+    """Return the means of the observations in successive bins of `width` points.
+
+    Args:
+        curves: `[..., time]`, NaN where nothing was observed.
+        width: at least 1, static: points of a bin; the last bin may hold fewer.
+
+    Returns:
+        `[..., ceil(time / width)]`, NaN for a bin without an observation.
+
+    Raises:
+        ValueError: `width` is below 1, or there is no time.
+    """
+    if width < 1:
+        raise ValueError(f"Expected width to be at least 1, got {width!r}.")
+    xp, curves = as_floating(curves)
+    _check_time(curves)
+    bins = math.ceil(curves.shape[-1] / width)
+    lack = bins * width - curves.shape[-1]
+    filler = xp.full((*curves.shape[:-1], lack), math.nan, dtype=curves.dtype)
+    split = xp.concat((curves, filler), axis=-1)
+    split = xp.reshape(split, (*curves.shape[:-1], bins, width))
+    observed = xp.logical_not(xp.isnan(split))
+    average = mean_where(split, observed, axis=-1)
+    return xp.where(xp.any(observed, axis=-1), average, math.nan)
+
+
 def _check_time(curves: Array) -> None:
     if curves.ndim == 0 or curves.shape[-1] == 0:
         raise ValueError(
-            f"curves: the last axis must hold at least one time, got shape "
-            f"{curves.shape}"
+            f"Expected curves to hold at least one time on the last axis, got shape "
+            f"{curves.shape}."
         )

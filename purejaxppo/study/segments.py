@@ -45,18 +45,19 @@ def compile_programs(ppo: PPO, num_runs: int, num_updates: int) -> Programs:
     """
     mesh = run_mesh(num_runs)
     longest = min(num_updates, LONGEST_SEGMENT)
+    one_update = jax.jit(ppo.advance)  # Traced once, though it is used twice.
 
     def advance(
         state: TrainState, start: jax.Array, stop: jax.Array
     ) -> tuple[TrainState, Metrics]:
-        _, one = jax.eval_shape(ppo.advance, state, start)
+        _, one = jax.eval_shape(one_update, state, start)
         columns = jax.tree.map(lambda x: jnp.zeros(longest, x.dtype), one)
 
         def body(
             update: jax.Array, carry: tuple[TrainState, Metrics]
         ) -> tuple[TrainState, Metrics]:
             state, columns = carry
-            state, metrics = ppo.advance(state, update)
+            state, metrics = one_update(state, update)
             return state, jax.tree.map(
                 lambda c, m: c.at[update - start].set(m), columns, metrics
             )

@@ -1,0 +1,249 @@
+"""Whole runs: repeatable, isolated, resumable, and small in what they return."""
+
+import dataclasses
+
+import gymnax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import purejaxppo as ppo
+from envs import probes
+from purejaxppo.fields import replace
+
+OPTIMIZED = True
+
+CONFIG = ppo.Config(
+    total_timesteps=5 * 64,
+    num_envs=4,
+    num_steps=16,
+    num_epochs=2,
+    num_minibatches=2,
+    learning_rate=1e-3,
+    network=ppo.NetworkConfig(widths=(8, 8)),
+    normalize_observation=ppo.ObservationNormalization(),
+    normalize_reward=ppo.RewardNormalization(),
+    evaluation=ppo.EvaluationConfig(every=2, num_episodes=3, max_steps=30),
+)
+KEYS = jax.random.split(jax.random.key(7), 3)
+
+
+def plain(tree):
+    """A tree with keys as their numbers, so that NumPy can hold it."""
+
+    def unwrap(x):
+        is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+        return jax.random.key_data(x) if is_key else x
+
+    return jax.tree.map(unwrap, tree)
+
+
+def same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, plain(a), plain(b))
+
+
+def close(a, b):
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-3, atol=2e-4),
+        plain(a),
+        plain(b),
+    )
+
+
+@pytest.fixture(scope="module")
+def cartpole():
+    return ppo.make("CartPole-v1")
+
+
+@pytest.fixture(scope="module")
+def parts(cartpole):
+    return ppo.make_ppo(CONFIG, *cartpole)
+
+
+@pytest.fixture(scope="module")
+def train(cartpole):
+    return jax.jit(ppo.make_train(CONFIG, *cartpole))
+
+
+@pytest.fixture(scope="module")
+def batch(cartpole):
+    return jax.jit(jax.vmap(ppo.make_train(CONFIG, *cartpole)))(KEYS)
+
+
+@pytest.fixture(scope="module")
+def step(parts):
+    return jax.jit(parts.step)
+
+
+def test_the_same_key_gives_the_same_bits(train):
+    same(train(KEYS[0]), train(KEYS[0]))
+
+
+def test_other_keys_give_other_runs(batch):
+    loss = np.asarray(batch.metrics.policy_loss)
+    assert len(np.unique(loss[:, 0])) == 3
+
+
+def test_a_run_of_a_batch_equals_it_alone(train, batch):
+    for i, key in enumerate(KEYS):
+        alone = train(key)
+        close(jax.tree.map(lambda x: x[i], batch.metrics), alone.metrics)
+        close(batch.state.params["value"]["kernel"][i], alone.state.params["value"]["kernel"])
+
+
+def test_metrics_are_per_update_and_nothing_is_per_step(batch):
+    assert all(x.shape == (3, 5) for x in jax.tree.leaves(batch.metrics))
+    for x in jax.tree.leaves(plain(batch.state)):
+        assert x.shape[0] == 3 and CONFIG.num_steps not in x.shape
+    assert (batch.state.update == 5).all()
+
+
+def test_steps_are_the_run(train, parts, step):
+    state = jax.jit(parts.init)(KEYS[0])
+    returns = []
+    for _ in range(5):
+        state, metrics = step(state)
+        assert metrics.evaluation_return == ()
+        returns.append(metrics.episode_return)
+    result = train(KEYS[0])
+    close(jnp.stack(returns), result.metrics.episode_return)
+    close(state, result.state)
+
+
+def test_a_state_that_was_saved_goes_on_with_the_same_bits(parts, step):
+    state = jax.jit(parts.init)(KEYS[0])
+    for _ in range(2):
+        state, _ = step(state)
+    key_data = np.asarray(jax.random.key_data(state.key))
+    saved = jax.tree.map(np.asarray, state._replace(key=()))
+    restored = jax.tree.map(jnp.asarray, saved)
+    restored = restored._replace(key=jax.random.wrap_key_data(jnp.asarray(key_data)))
+    for _ in range(2):
+        (state, metrics), (restored, again) = step(state), step(restored)
+        same(metrics, again)
+    same(state, restored)
+
+
+def test_a_returned_state_goes_on(train, step):
+    result = train(KEYS[0])
+    state, metrics = step(result.state)
+    assert state.update == 6 and metrics.finite
+
+
+def test_advance_is_step_and_an_evaluation_when_due(parts, step):
+    advance = jax.jit(parts.advance)
+    state = jax.jit(parts.init)(KEYS[0])
+    for update, due in enumerate([False, True, False, True, True]):
+        expected, _ = step(state)
+        state, metrics = advance(state, jnp.int32(update))
+        assert jnp.isfinite(metrics.evaluation_return) == due
+        close(state.params, expected.params)
+
+
+def test_evaluations_come_every_so_many_updates_and_at_the_end(batch):
+    due = np.array([False, True, False, True, True])
+    for values in (batch.metrics.evaluation_return, batch.metrics.evaluation_length):
+        np.testing.assert_array_equal(np.isfinite(values), np.tile(due, (3, 1)))
+
+
+def test_a_poisoned_run_touches_no_other(parts):
+    states = jax.jit(jax.vmap(parts.init))(KEYS)
+    step = jax.jit(jax.vmap(parts.step))
+    poisoned = states._replace(
+        params=jax.tree.map(lambda x: x.at[0].set(jnp.nan), states.params)
+    )
+    healthy, metrics = step(states)
+    assert metrics.finite.all()
+    sick, metrics = step(poisoned)
+    np.testing.assert_array_equal(metrics.finite, [False, True, True])
+    same(*(jax.tree.map(lambda x: x[1:], state) for state in (healthy, sick)))
+
+
+def test_the_state_can_be_donated(parts):
+    donating = jax.jit(parts.step, donate_argnums=0)
+    state = jax.jit(parts.init)(KEYS[0])
+    after, _ = donating(state)
+    assert all(x.is_deleted() for x in jax.tree.leaves(state.params))
+    assert state.collector.running.episode_return.is_deleted()
+    donating(after)
+
+
+def test_nothing_is_reused_of_a_key(cartpole):
+    # The check knows no vmap (it takes the lanes' keys for one), so: plain tracing.
+    config = replace(CONFIG, {"num_envs": 1, "evaluation": None})
+    parts = ppo.make_ppo(config, *cartpole)
+    with jax.debug_key_reuse(True):
+        state = jax.jit(parts.init)(jax.random.key(0))
+        jax.jit(parts.step)(state)
+
+
+SMALL = dataclasses.replace(
+    CONFIG,
+    num_envs=2,
+    num_steps=4,
+    total_timesteps=5 * 8,
+    normalize_reward=None,
+    evaluation=None,
+)
+
+
+def test_episode_metrics_by_hand():
+    # Five steps an episode, 1 + ... + 5 = 15; four steps an update: the first sees no
+    # end, then those of steps 5, 10, 15 and 20, in both environments.
+    train = ppo.make_train(SMALL, probes.Counting(), probes.CountingParams(5))
+    metrics = jax.jit(train)(KEYS[0]).metrics
+    np.testing.assert_array_equal(metrics.num_episodes, [0, 2, 2, 2, 2])
+    np.testing.assert_array_equal(metrics.episode_return, [np.nan, 15, 15, 15, 15])
+    np.testing.assert_array_equal(metrics.episode_length, [np.nan, 5, 5, 5, 5])
+
+
+def test_returns_are_those_of_the_environment_not_the_scaled_ones():
+    config = replace(SMALL, {"normalize_reward": True})
+    train = ppo.make_train(config, probes.Counting(), probes.CountingParams(5))
+    metrics = jax.jit(train)(KEYS[0]).metrics
+    np.testing.assert_array_equal(metrics.episode_return, [np.nan, 15, 15, 15, 15])
+
+
+def test_environment_parameters_can_be_swept():
+    def run(length):
+        params = probes.CountingParams(length)
+        return ppo.make_train(SMALL, probes.Counting(), params)(KEYS[0]).metrics
+
+    metrics = jax.jit(jax.vmap(run))(jnp.array([1, 2, 5]))
+    np.testing.assert_array_equal(metrics.episode_return[:, -1], [1, 3, 15])
+    np.testing.assert_array_equal(metrics.num_episodes.sum(1), [40, 20, 8])
+
+
+def test_raw_gymnax_objects_serve(cartpole, train):
+    raw = gymnax.make("CartPole-v1")
+    programs = [
+        str(jax.make_jaxpr(ppo.make_ppo(SMALL, *pair).init)(KEYS[0]))
+        for pair in (raw, cartpole)
+    ]
+    assert programs[0] == programs[1]
+    result = jax.jit(ppo.make_train(CONFIG, *raw))(KEYS[0])
+    close(result.metrics, train(KEYS[0]).metrics)
+
+
+def test_what_is_no_environment_is_refused():
+    class Half:
+        def reset(self, key, params):
+            """Start."""
+
+    expected = r"^Expected env to be an Environment .* got Half, which lacks .*step"
+    with pytest.raises(TypeError, match=expected):
+        ppo.make_ppo(SMALL, Half())
+
+
+def test_own_loss():
+    def policy_only(config, network, params, batch):
+        loss, diagnostics = ppo.ppo_loss(config, network, params, batch)
+        return diagnostics.policy_loss, diagnostics
+
+    parts = ppo.make_ppo(SMALL, probes.Counting(), loss=policy_only)
+    state = jax.jit(parts.init)(KEYS[0])
+    after, _ = jax.jit(parts.step)(state)
+    same(after.params["critic_torso"], state.params["critic_torso"])
+    before, moved = (s.params["actor_torso"]["dense_0"]["kernel"] for s in (state, after))
+    assert (before != moved).any()
