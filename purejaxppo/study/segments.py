@@ -69,13 +69,12 @@ def compile_programs(ppo: PPO, num_runs: int, num_updates: int) -> Programs:
     init = over_runs(ppo.init, mesh).lower(keys)
     states = jax.eval_shape(jax.vmap(ppo.init), keys)
     segment = over_runs(advance, mesh, (0, None, None), donate=(0,))
-    with ThreadPoolExecutor(2) as pool:
-        compiled = pool.map(
-            lambda lowered: lowered.compile(),
-            (init, segment.lower(states, index, index)),
-        )
-    init, advance = compiled
-    return Programs(init=init, advance=advance, longest=longest)
+    with ThreadPoolExecutor(1) as pool:
+        # It runs once, so that optimizing it would take longer than it saves.
+        options = {"xla_backend_optimization_level": 0}
+        compiling = pool.submit(init.compile, compiler_options=options)
+        compiled = segment.lower(states, index, index).compile()
+        return Programs(init=compiling.result(), advance=compiled, longest=longest)
 
 
 def start_runs(programs: Programs, seeds: np.ndarray) -> TrainState:
