@@ -6,7 +6,7 @@ probe needs: the critic's loss, the discount, the bootstrap, the policy's gradie
 Source: Andy Jones, "Debugging reinforcement learning systems", 2021.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium
 import jax
@@ -43,12 +43,12 @@ class ConstantValue:
 
     default_params = NoParams()
 
-    def reset(self, key, params):
+    def reset(self, key: jax.Array, params: Any) -> tuple[jax.Array, Any]:
         """Start an episode."""
         del key, params
         return jnp.zeros(1), Clock(time=jnp.int32(0))
 
-    def step(self, key, state, action, params):
+    def step(self, key: jax.Array, state: Any, action: Any, params: Any) -> Step:
         """End it."""
         del key, action, params
         return Step(
@@ -60,11 +60,11 @@ class ConstantValue:
             info={},
         )
 
-    def observation_space(self, params):
+    def observation_space(self, params: Any) -> gymnasium.spaces.Space:
         """One number, always 0."""
         return gymnasium.spaces.Box(0.0, 0.0, (1,), np.float32)
 
-    def action_space(self, params):
+    def action_space(self, params: Any) -> gymnasium.spaces.Space:
         """Two actions without effect."""
         return gymnasium.spaces.Discrete(2)
 
@@ -74,12 +74,12 @@ class Discounting:
 
     default_params = NoParams()
 
-    def reset(self, key, params):
+    def reset(self, key: jax.Array, params: Any) -> tuple[jax.Array, Any]:
         """Start an episode."""
         del key, params
         return jnp.zeros(1), Clock(time=jnp.int32(0))
 
-    def step(self, key, state, action, params):
+    def step(self, key: jax.Array, state: Any, action: Any, params: Any) -> Step:
         """Advance; the second step is the last."""
         del key, action, params
         last = state.time == 1
@@ -92,11 +92,11 @@ class Discounting:
             info={},
         )
 
-    def observation_space(self, params):
+    def observation_space(self, params: Any) -> gymnasium.spaces.Space:
         """The number of steps so far."""
         return gymnasium.spaces.Box(0.0, 1.0, (1,), np.float32)
 
-    def action_space(self, params):
+    def action_space(self, params: Any) -> gymnasium.spaces.Space:
         """Two actions without effect."""
         return gymnasium.spaces.Discrete(2)
 
@@ -115,12 +115,12 @@ class Cut:
 
     default_params = CountingParams()
 
-    def reset(self, key, params):
+    def reset(self, key: jax.Array, params: Any) -> tuple[jax.Array, Any]:
         """Start an episode."""
         del key, params
         return jnp.zeros(1), Clock(time=jnp.int32(0))
 
-    def step(self, key, state, action, params):
+    def step(self, key: jax.Array, state: Any, action: Any, params: Any) -> Step:
         """Advance by one step."""
         del key, action
         time = state.time + 1
@@ -134,11 +134,11 @@ class Cut:
             info={},
         )
 
-    def observation_space(self, params):
+    def observation_space(self, params: Any) -> gymnasium.spaces.Space:
         """Share of the episode that has passed."""
         return gymnasium.spaces.Box(0.0, 1.0, (1,), np.float32)
 
-    def action_space(self, params):
+    def action_space(self, params: Any) -> gymnasium.spaces.Space:
         """Two actions without effect."""
         return gymnasium.spaces.Discrete(2)
 
@@ -151,13 +151,13 @@ class Match:
 
     default_params = NoParams()
 
-    def reset(self, key, params):
+    def reset(self, key: jax.Array, params: Any) -> tuple[jax.Array, Any]:
         """Draw what to show."""
         del params
         target = jax.random.bernoulli(key).astype(jnp.int32)
         return self._show(target), Target(target=target)
 
-    def step(self, key, state, action, params):
+    def step(self, key: jax.Array, state: Any, action: Any, params: Any) -> Step:
         """Reward the answer and end."""
         del key, params
         return Step(
@@ -169,14 +169,14 @@ class Match:
             info={},
         )
 
-    def _show(self, target):
+    def _show(self, target: jax.Array) -> jax.Array:
         return jnp.reshape(2.0 * target - 1, (1,))
 
-    def observation_space(self, params):
+    def observation_space(self, params: Any) -> gymnasium.spaces.Space:
         """−1 or 1."""
         return gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
 
-    def action_space(self, params):
+    def action_space(self, params: Any) -> gymnasium.spaces.Space:
         """The two answers."""
         return gymnasium.spaces.Discrete(2)
 
@@ -189,13 +189,13 @@ class Identity:
 
     default_params = NoParams()
 
-    def reset(self, key, params):
+    def reset(self, key: jax.Array, params: Any) -> tuple[jax.Array, Any]:
         """Draw what to show."""
         del params
         target = jax.random.uniform(key, (2,), minval=-1.0)
         return target, Target(target=target)
 
-    def step(self, key, state, action, params):
+    def step(self, key: jax.Array, state: Any, action: Any, params: Any) -> Step:
         """Reward the answer and end."""
         del key, params
         return Step(
@@ -207,11 +207,11 @@ class Identity:
             info={},
         )
 
-    def observation_space(self, params):
+    def observation_space(self, params: Any) -> gymnasium.spaces.Space:
         """What to answer."""
         return gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
 
-    def action_space(self, params):
+    def action_space(self, params: Any) -> gymnasium.spaces.Space:
         """The answer."""
         return gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
 
@@ -224,12 +224,12 @@ class Counting:
 
     default_params = CountingParams()
 
-    def reset(self, key, params):
+    def reset(self, key: jax.Array, params: Any) -> tuple[jax.Array, Any]:
         """Start an episode."""
         del key, params
         return jnp.zeros(1), Clock(time=jnp.int32(0))
 
-    def step(self, key, state, action, params):
+    def step(self, key: jax.Array, state: Any, action: Any, params: Any) -> Step:
         """Advance by one step."""
         del key, action
         time = state.time + 1
@@ -242,10 +242,10 @@ class Counting:
             info={},
         )
 
-    def observation_space(self, params):
+    def observation_space(self, params: Any) -> gymnasium.spaces.Space:
         """The number of steps so far."""
         return gymnasium.spaces.Box(0.0, np.inf, (1,), np.float32)
 
-    def action_space(self, params):
+    def action_space(self, params: Any) -> gymnasium.spaces.Space:
         """Two actions without effect."""
         return gymnasium.spaces.Discrete(2)

@@ -146,7 +146,10 @@ def _train_type() -> type:
         )
         kind = Annotated[str | None, option]
         options.append((_identifier(leaf.name), kind, dataclasses.field(default=None)))
-    return dataclasses.make_dataclass("Train", options, bases=(Train,))
+    documented = {"__doc__": Train.__doc__}  # What the list of commands says of it.
+    return dataclasses.make_dataclass(
+        "Train", options, bases=(Train,), namespace=documented
+    )
 
 
 # --- Commands -----------------------------------------------------------------------

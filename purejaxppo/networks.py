@@ -52,6 +52,28 @@ class ActorCritic:
     critic: Callable[[Params, Any, Memory], tuple[Any, Memory]]
 
 
+class Dense(nn.Module):
+    """A dense layer with orthogonal weights and zero bias, its kernel short side first.
+
+    That is `[outputs, inputs]` where outputs are fewer, unlike `nn.Dense`: that way
+    round XLA:CPU computes the kernel's gradient up to twice as fast.
+    """
+
+    features: int
+    gain: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`[batch, inputs]` -> `[batch, features]`."""
+        shape = x.shape[-1], self.features
+        kernel = self.param("kernel", orthogonal(self.gain), tuple(sorted(shape)))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        narrow = shape[0] > shape[1]
+        return (
+            jnp.einsum("bi,oi->bo" if narrow else "bi,io->bo", x, kernel) + bias[None]
+        )
+
+
 class Torso(nn.Module):
     """Dense layers with an activation each, layer norm before it if asked for."""
 
@@ -64,33 +86,11 @@ class Torso(nn.Module):
         """`[batch, features]` -> `[batch, widths[-1]]`."""
         activate = getattr(nn, self.activation)
         for i, width in enumerate(self.widths):
-            x = nn.Dense(
-                width, kernel_init=orthogonal(math.sqrt(2)), name=f"dense_{i}"
-            )(x)
+            x = Dense(width, math.sqrt(2), name=f"dense_{i}")(x)
             if self.layer_norm:
                 x = nn.LayerNorm(name=f"norm_{i}")(x)
             x = activate(x)
         return x
-
-
-class NarrowDense(nn.Module):
-    """A dense layer of few outputs, its kernel kept as `[outputs, inputs]`.
-
-    That way round XLA:CPU computes the kernel's gradient more than twice as fast as
-    for `nn.Dense`, and for two outputs that was a twentieth of a whole training run.
-    """
-
-    features: int
-    gain: float
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """`[batch, inputs]` -> `[batch, features]`."""
-        kernel = self.param(
-            "kernel", orthogonal(self.gain), (self.features, x.shape[-1])
-        )
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return jnp.einsum("bi,oi->bo", x, kernel) + bias[None]
 
 
 class Policy(nn.Module):
@@ -102,7 +102,7 @@ class Policy(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> Any:
         """`[batch, features]` -> distribution over `[batch]` actions."""
-        outputs = NarrowDense(self.head.num_outputs, 0.01, name="output")(x)
+        outputs = Dense(self.head.num_outputs, 0.01, name="output")(x)
         log_std = None
         if self.head.has_scale:
             log_std = self.param(
@@ -131,7 +131,7 @@ class MLP(nn.Module):
         else:
             self.actor_torso, self.critic_torso = torso.copy(), torso.copy()
         self.policy = Policy(self.head, self.log_std_init)
-        self.value = nn.Dense(1, kernel_init=orthogonal(1.0))
+        self.value = Dense(1, 1.0)
 
     def actor(self, x: jax.Array) -> Any:
         """Action distribution."""

@@ -9,12 +9,8 @@ import jax.numpy as jnp
 from purejaxppo.distributions import Sampler
 from purejaxppo.environments import Reset, Step
 
-RESET_BYTES = 1024
-"""Fresh starts up to this size are drawn for a whole rollout at once, outside the loop.
-
-Drawing inside the loop costs several kernels a step; drawing ahead costs memory of
-num_steps * num_envs * size. Both give the same numbers.
-"""
+SMALL_START = 1024
+"""Bytes of a fresh start that are small whatever the observation; `fresh_starts`."""
 
 
 class Transition(NamedTuple):
@@ -127,15 +123,19 @@ def fresh_starts(
 ) -> tuple[Any, Callable[[Any], Reset]]:
     """Starts for every step of a rollout: `[T, N]` inputs of a scan, and their reader.
 
-    The inputs are the starts themselves where they are small (see `RESET_BYTES`), else
-    keys that the reader resets with.
+    The inputs are the starts themselves where they take no more memory than the
+    transitions' observations do, else keys that the reader resets with. Both give the
+    same numbers; but random bits drawn inside the loop cost many kernels a step.
     """
     keys = jax.random.split(key, shape)
     start = jax.eval_shape(reset, keys[0, 0])
-    size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(start))
-    if size > RESET_BYTES:
+    if _bytes(start) > max(SMALL_START, 2 * _bytes(start.obs)):
         return keys, jax.vmap(reset)
     return jax.vmap(jax.vmap(reset))(keys), lambda starts: starts
+
+
+def _bytes(tree: Any) -> int:
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def count_episodes(running: Running, steps: Transition) -> tuple[Running, Ended]:

@@ -1,6 +1,5 @@
 """GAE against a quadratic loop and hand-run numbers; its limits; discounted returns."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +15,7 @@ def strict_types():
 
 
 def quadratic_gae(reward, value, next_value, terminated, truncated, gamma, lambda_):
-    """Each advantage as its own sum of discounted TD errors, up to its episode's end."""
+    """Each advantage as its own sum of discounted TD errors to its episode's end."""
     T = len(reward)
     advantage = np.zeros(T)
     for t in range(T):
@@ -39,8 +38,16 @@ def random_steps(seed, *shape):
 
 
 def estimate(steps, gamma, lambda_):
-    steps = [jnp.asarray(x) for x in steps]
-    return gae(*steps, jnp.float32(gamma), jnp.float32(lambda_))
+    reward, value, next_value, terminated, truncated = map(jnp.asarray, steps)
+    return gae(
+        reward,
+        value,
+        next_value,
+        terminated,
+        truncated,
+        jnp.float32(gamma),
+        jnp.float32(lambda_),
+    )
 
 
 @pytest.mark.parametrize("gamma, lambda_", [(0.99, 0.95), (0.9, 0.5), (1, 1), (0, 0)])
@@ -56,9 +63,8 @@ def test_random_steps_equal_the_quadratic_sum(gamma, lambda_):
 @pytest.mark.parametrize("terminated, truncated", [(0, 0), (0, 1), (1, 0), (1, 1)])
 def test_every_way_to_end_or_not(terminated, truncated):
     reward, value, next_value, _, _ = random_steps(0, 7)
-    flags = [np.arange(7) == 3] * 2
-    flags = [flags[0] & bool(terminated), flags[1] & bool(truncated)]
-    steps = (reward, value, next_value, *flags)
+    at_3 = np.arange(7) == 3
+    steps = reward, value, next_value, at_3 & bool(terminated), at_3 & bool(truncated)
     np.testing.assert_allclose(
         estimate(steps, 0.9, 0.8), quadratic_gae(*steps, 0.9, 0.8), rtol=1e-5, atol=1e-6
     )

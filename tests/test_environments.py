@@ -1,5 +1,7 @@
 """One step with auto-reset: what is kept, what starts afresh, and of which types."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,16 +52,17 @@ class Loose(probes.Counting):
     """Returns whatever types Python happens to give."""
 
     def reset(self, key, params):
-        return np.zeros(1, np.float32), {"time": 0}
+        start: Any = np.zeros(1, np.float32), {"time": 0}
+        return start
 
     def step(self, key, state, action, params):
         time = state["time"] + 1
         return ppo.Step(
             obs=jnp.ones(1, jnp.int32),
             state={"time": time},
-            reward=1,
+            reward=1,  # pyright: ignore[reportArgumentType]
             terminated=jnp.int32(time) >= params.length,
-            truncated=False,
+            truncated=False,  # pyright: ignore[reportArgumentType]
             info={},
         )
 

@@ -109,5 +109,7 @@ def test_parse(name, text, value):
 )
 def test_parse_refuses_in_one_line(name, text):
     leaf = next(leaf for leaf in leaves(ppo.Config) if leaf.name == name)
-    with pytest.raises(ValueError, match=rf"^Expected {name} to be .*, got '{text}'\.$"):
+    with pytest.raises(
+        ValueError, match=rf"^Expected {name} to be .*, got '{text}'\.$"
+    ):
         parse(leaf, text)

@@ -92,7 +92,9 @@ def test_squared_error_has_a_half():
 
 
 def test_approximate_kl_is_never_negative(key):
-    log_ratio = jax.random.normal(key, (1000, 1)) * jnp.geomspace(1e-4, 3, 1000)[:, None]
+    log_ratio = (
+        jax.random.normal(key, (1000, 1)) * jnp.geomspace(1e-4, 3, 1000)[:, None]
+    )
     assert (jax.vmap(losses.approximate_kl)(log_ratio) >= 0).all()
     assert losses.approximate_kl(jnp.zeros(5)) == 0
 

@@ -19,8 +19,11 @@ CONFIG = ppo.Config(
 )
 
 
-def mlp(space=BOX, action_space=None, **options):
-    action_space = action_space or gymnasium.spaces.Discrete(3)
+def mlp(
+    space: gymnasium.Space = BOX,
+    action_space: gymnasium.Space = gymnasium.spaces.Discrete(3),  # noqa: B008
+    **options: Any,
+):
     head = ppo.make_action_head(action_space)
     return ppo.make_mlp(space, head, **{"widths": (16, 8), **options})
 
@@ -175,9 +178,13 @@ def test_own_networks_train_and_act(network, env):
     result = jax.jit(ppo.make_train(CONFIG, env, network=network))(jax.random.key(0))
     assert result.metrics.finite.all()
     start = parts.init(jax.random.key(0))
-    changed = jax.tree.map(lambda a, b: (a != b).any(), start.params, result.state.params)
+    changed = jax.tree.map(
+        lambda a, b: (a != b).any(), start.params, result.state.params
+    )
     assert all(jax.tree.leaves(changed))
-    obs, _ = jax.vmap(env.reset, (0, None))(jax.random.split(jax.random.key(1), 6), None)
+    obs, _ = jax.vmap(env.reset, (0, None))(
+        jax.random.split(jax.random.key(1), 6), None
+    )
     for key in (None, jax.random.key(2)):
         actions = np.asarray(parts.act(result.state, obs, key))
         assert all(env.action_space(None).contains(action) for action in actions)

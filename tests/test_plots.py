@@ -168,7 +168,9 @@ def test_a_constant_curve_and_jax_arrays(tmp_path):
 
 
 def test_arguments_out_of_range():
-    with pytest.raises(ValueError, match=r"Expected env_steps to be \[time\] = \(40,\)"):
+    with pytest.raises(
+        ValueError, match=r"Expected env_steps to be \[time\] = \(40,\)"
+    ):
         plots.learning_curve(STEPS[:-1], learning_curves(2))
     with pytest.raises(ValueError, match=r"Expected curves to be \[runs, time\]"):
         plots.learning_curve(STEPS, learning_curves(1)[0])

@@ -375,7 +375,9 @@ def test_summary_of_nothing_observed():
 def test_summary_shapes():
     with pytest.raises(ValueError, match=r"Expected curves to be \[runs, time\]"):
         reliability.summarize(np.ones(5))
-    with pytest.raises(ValueError, match=r"Expected finite .* with 5 runs, got shape \(4,\)"):
+    with pytest.raises(
+        ValueError, match=r"Expected finite .* with 5 runs, got shape \(4,\)"
+    ):
         reliability.summarize(np.ones((5, 2)), np.ones(4, bool))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from envs import probes
 from purejaxppo import make_action_head, rollouts
-from purejaxppo.environments import make_reset, make_step
+from purejaxppo.environments import Reset, make_reset, make_step
 from purejaxppo.rollouts import Running, Transition, count_episodes, init_collector
 
 
@@ -65,14 +65,32 @@ def test_actions_are_stored_unclipped_and_played_clipped():
     np.testing.assert_allclose(steps.log_prob, log_prob, rtol=1e-5)
 
 
-def test_starts_drawn_ahead_or_on_the_way_are_the_same(monkeypatch):
+class Heavy(probes.Match):
+    """Carries a state too large to draw fresh ones of for a whole rollout."""
+
+    def reset(self, key, params):
+        obs, state = super().reset(key, params)
+        return obs, (state, jnp.zeros(1000))
+
+    def step(self, key, state, action, params):
+        step = super().step(key, state[0], action, params)
+        return step._replace(state=(step.state, state[1]))
+
+
+def test_starts_drawn_ahead_or_on_the_way_are_the_same():
     head = make_action_head(gymnasium.spaces.Discrete(2))
-    args = probes.Match(), probes.NoParams(), head, jnp.zeros(2)
-    ahead = collect(*args)
-    monkeypatch.setattr(rollouts, "RESET_BYTES", 0)
-    on_the_way = collect(*args)
+    shape, resets = (7, 3), []
+    for env in (probes.Match(), Heavy()):
+        reset = make_reset(env, probes.NoParams())
+        starts, _ = rollouts.fresh_starts(jax.random.key(0), reset, shape)
+        resets.append(isinstance(starts, Reset))
+    assert resets == [True, False]
+    ahead, on_the_way = (
+        collect(env, probes.NoParams(), head, jnp.zeros(2))[1]
+        for env in (probes.Match(), Heavy())
+    )
     jax.tree.map(np.testing.assert_array_equal, ahead, on_the_way)
-    assert len(np.unique(ahead[1].obs)) == 2
+    assert len(np.unique(ahead.obs)) == 2
 
 
 def count_by_loop(running, reward, done):
@@ -97,7 +115,7 @@ def test_episodes_are_counted_as_by_a_loop(rate):
     steps = Transition(
         obs=(),
         action=(),
-        log_prob=(),
+        log_prob=jnp.zeros(reward.shape),
         reward=jnp.asarray(reward),
         next_obs=(),
         terminated=jnp.asarray(terminated),

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -19,8 +20,8 @@ def test_progress_counts_updates():
 
 
 def test_linear_hits_its_ends_exactly():
-    assert linear(np.float32(2.5e-4), 0.0, progress(0, 7)) == np.float32(2.5e-4)
-    assert linear(np.float32(2.5e-4), 0.0, progress(7, 7)) == 0
+    assert linear(jnp.float32(2.5e-4), 0.0, progress(0, 7)) == np.float32(2.5e-4)
+    assert linear(jnp.float32(2.5e-4), 0.0, progress(7, 7)) == 0
     assert linear(1.0, 3.0, 0.25) == 1.5
 
 
@@ -41,7 +42,9 @@ def test_learning_rate_of_a_run(num_epochs, num_minibatches):
 
 def test_learning_rate_stays_without_annealing():
     config = dataclasses.replace(CONFIG, anneal_lr=False, learning_rate=1e-3)
-    metrics = jax.jit(ppo.make_train(config, ConstantValue()))(jax.random.key(0)).metrics
+    metrics = jax.jit(ppo.make_train(config, ConstantValue()))(
+        jax.random.key(0)
+    ).metrics
     np.testing.assert_array_equal(metrics.learning_rate, np.full(5, np.float32(1e-3)))
 
 

@@ -43,7 +43,7 @@ def test_merge_equals_numpy_on_all():
     batches = parts(0)
     whole = np.concatenate(batches)
     merged = functools.reduce(merge, map(of, batches))
-    close(merged, RunningStatistics(whole.mean(0), whole.var(0), np.float32(61)))
+    close(merged, RunningStatistics(whole.mean(0), whole.var(0), jnp.float32(61)))
 
 
 def test_order_and_grouping_do_not_matter():

@@ -23,6 +23,13 @@ CONFIG = ppo.Config(
 MNIST = "MNISTBandit-bsuite"
 
 
+@pytest.fixture(autouse=True)
+def own_ranks():
+    """Some environments of gymnax broadcast ranks inside."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
 @pytest.fixture
 def images(monkeypatch):
     """Ten small images in the place of those that gymnax downloads."""
@@ -83,6 +90,7 @@ def test_training_runs(env_id, images):
     if isinstance(space, gymnasium.spaces.Discrete):
         assert space.contains(int(obs))
     else:
+        assert isinstance(space, gymnasium.spaces.Box)
         assert (obs >= space.low - 1e-4).all() and (obs <= space.high + 1e-4).all()
 
 
