@@ -68,10 +68,8 @@ class Dense(nn.Module):
         shape = x.shape[-1], self.features
         kernel = self.param("kernel", orthogonal(self.gain), tuple(sorted(shape)))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        narrow = shape[0] > shape[1]
-        return (
-            jnp.einsum("bi,oi->bo" if narrow else "bi,io->bo", x, kernel) + bias[None]
-        )
+        product = "bi,oi->bo" if shape[0] > shape[1] else "bi,io->bo"
+        return jnp.einsum(product, x, kernel) + bias[None]
 
 
 class Torso(nn.Module):

@@ -1,5 +1,7 @@
 """Action heads against SciPy, and their samplers against their distributions."""
 
+from typing import Any
+
 import gymnasium
 import jax
 import jax.numpy as jnp
@@ -31,7 +33,7 @@ def test_gaussian_equals_scipy():
     mean, log_std = jnp.array([[0.5, -1.0], [2.0, 0.1]]), jnp.array([-0.5, 0.3])
     distribution = head.distribution(mean, log_std)
     action = jnp.array([[0.1, 0.2], [3.0, -4.0]])
-    expected = scipy.stats.norm(np.asarray(mean), np.exp(np.asarray(log_std)))
+    expected: Any = scipy.stats.norm(np.asarray(mean), np.exp(np.asarray(log_std)))
     log_prob, entropy = distribution.log_prob(action), distribution.entropy()
     np.testing.assert_allclose(log_prob, expected.logpdf(action).sum(1), rtol=1e-5)
     np.testing.assert_allclose(entropy, expected.entropy().sum(1), rtol=1e-5)

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import pytest
@@ -62,7 +62,7 @@ def run_shell(block, name, directory):
     environment = {
         **os.environ,
         "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
-        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir or "",
+        "JAX_COMPILATION_CACHE_DIR": jax.config.values["jax_compilation_cache_dir"],
     }
     script = f"set -euo pipefail\n{small(block.code)}"
     done = subprocess.run(
@@ -96,7 +96,7 @@ def test_every_block_runs(tmp_path, monkeypatch):
     """In the order of the page: what the commands leave is what the code opens."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
-    namespace = {"__name__": "readme"}
+    namespace: dict[str, Any] = {"__name__": "readme"}
     for block in blocks(README):
         if block.language == "shell":
             run_shell(block, "README.md", tmp_path)

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+from typing import Any
 
 import jax
 import numpy as np
@@ -183,7 +184,7 @@ def test_what_was_computed_survives_a_failure(tmp_path):
     ("field", "value"), [("num_seeds", 0), ("num_seeds", True), ("seed", -1)]
 )
 def test_numbers_out_of_range(field, value):
-    numbers = {"num_seeds": 1, "seed": 0} | {field: value}
+    numbers: Any = {"num_seeds": 1, "seed": 0} | {field: value}
     with pytest.raises(ValueError, match=f"Expected {field} to be"):
         Study(CONFIG, "CartPole-v1", **numbers)
 

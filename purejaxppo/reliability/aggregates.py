@@ -227,6 +227,6 @@ def _mean_of_ranks(scores: Array, first: Array | int, stop: Array) -> Array:
     xp = scores.__array_namespace__()
     rank = xp.arange(scores.shape[0]).reshape((-1,) + (1,) * (scores.ndim - 1))
     rank = xp.broadcast_to(rank, scores.shape)
-    first = xp.broadcast_to(xp.asarray(first), stop.shape)
-    inside = (rank >= first[None]) & (rank < stop[None])
+    start = xp.broadcast_to(xp.asarray(first), stop.shape)
+    inside = (rank >= start[None]) & (rank < stop[None])
     return mean_where(xp.sort(scores, axis=0), inside, axis=0)
