@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -137,7 +138,8 @@ def test_cvar_is_the_mean_of_the_lowest_ranks(alpha):
     jax_scores = jnp.asarray(scores)
     sizes = reliability.tail_size(scores, alpha)
     np.testing.assert_array_equal(reliability.tail_size(jax_scores, alpha), sizes)
-    for tail, sign in (("lower", 1), ("upper", -1)):
+    tails: Any = (("lower", 1), ("upper", -1))
+    for tail, sign in tails:
         expected = [
             sign * np.sort(sign * column)[:size].mean() if size else NAN
             for column, size in zip(scores.T, sizes, strict=True)

@@ -20,7 +20,7 @@ from purejaxppo.study.segments import (
     Programs,
     compile_programs,
     first_runs,
-    segments,
+    run_segments,
     start_runs,
 )
 from purejaxppo.study.sharding import padded, run_mesh
@@ -173,7 +173,7 @@ class _Progress:
         """Run segments until the end or Ctrl-C."""
         study, first = self.study, self.update
         total = study.config.num_updates
-        run = segments(self.programs, self.state, study.num_seeds, first, total)
+        run = run_segments(self.programs, self.state, study.num_seeds, first, total)
         with _ctrl_c() as stop_asked:
             for state, segment in run:
                 self.state, self.update = state, segment.stop

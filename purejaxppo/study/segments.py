@@ -84,7 +84,7 @@ def start_runs(programs: Programs, seeds: np.ndarray) -> TrainState:
     return programs.init(seed_keys(filler))
 
 
-def segments(
+def run_segments(
     programs: Programs,
     state: TrainState,
     num_runs: int,
