@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -73,8 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Set PUREJAXPPO_TRACEBACK to see where an error came from.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if list(arguments) == ["--version"]:
+        print(f"purejaxppo {version('purejaxppo')}")
+        return 0
     try:
-        command, given = _parse(sys.argv[1:] if arguments is None else arguments)
+        command, given = _parse(arguments)
         if isinstance(command, Train):
             return _train(command, given)
         return _report(command) if isinstance(command, Report) else _list()
@@ -115,9 +120,13 @@ def _parse(arguments: Sequence[str]) -> tuple[Train | Report | List, dict[str, A
         kind, prog="purejaxppo", args=list(arguments), return_unknown_args=True
     )
     if unknown:
-        known = [f.name for f in dataclasses.fields(command)]
+        if not unknown[0].startswith("-"):
+            raise ValueError(
+                f"Unexpected argument {unknown[0]!r}; options begin with --."
+            )
+        known = [f.name.replace("__", ".") for f in dataclasses.fields(command)]
         name = unknown[0].lstrip("-").split("=")[0].replace("-", "_")
-        raise ValueError(f"Unknown argument {unknown[0]!r}; {nearest(name, known)}.")
+        raise ValueError(f"Unknown option {unknown[0]!r}; {nearest(name, known)}.")
     given = {
         leaf.name: parse(leaf, getattr(command, _identifier(leaf.name)))
         for leaf in leaves(Config)
@@ -226,6 +235,8 @@ def use_this_machine() -> None:
             else os.cpu_count()
         )
         jax.config.update("jax_num_cpu_devices", cores)
+    if jax.__version_info__ < (0, 11):  # XLA aborts on a flag that it does not know.
+        os.environ.setdefault("XLA_FLAGS", "--xla_cpu_prefer_vector_width=512")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", f"{home}/purejaxppo/xla")

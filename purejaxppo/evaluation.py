@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from purejaxppo.environments import Environment, EnvParams, Reset, make_reset
 from purejaxppo.environments import make_step as make_env_step
+from purejaxppo.suites import adapt
 
 
 class Episodes(NamedTuple):
@@ -41,7 +42,7 @@ def evaluate(
     Args:
       key: consumed.
       act: (obs `[N, ...]`, key) -> action as the environment gets it `[N, ...]`.
-      env: the environment.
+      env: an `Environment`, or a raw gymnax environment.
       env_params: its parameters; may be traced.
       num_episodes: N.
       max_steps: an episode still running after so many steps is cut and counts with
@@ -50,6 +51,7 @@ def evaluate(
     Returns:
       Undiscounted returns and lengths `[N]`.
     """
+    env = adapt(env)
     reset, step = make_reset(env, env_params), make_env_step(env, env_params)
     reset_key, run_key = jax.random.split(key)
     start = jax.vmap(reset)(jax.random.split(reset_key, num_episodes))

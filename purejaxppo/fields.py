@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -192,9 +193,12 @@ def parse(leaf: Leaf, text: str) -> Any:
             return tuple(int(part) for part in text.split(",") if part.strip())
         if bool in options:
             return {"true": True, "false": False}[text.lower()]
-        for kind in (int, float):
-            if kind in options:
-                return kind(text.replace("_", ""))
+        if int in options and float(text).is_integer():  # 1e6 is a whole number.
+            return int(float(text))
+        if float in options:
+            return float(text)
+        if int in options:
+            raise ValueError(text)
     except (ValueError, KeyError):
         raise ValueError(
             f"Expected {leaf.name} to be {leaf.metavar}, got {text!r}."
@@ -203,9 +207,10 @@ def parse(leaf: Leaf, text: str) -> Any:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known names most like `name`, or all of them, for an error message."""
+    """The known names most like `name`, or some of them, for an error message."""
     known = list(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    initials = [k for k in known if "".join(re.findall(r"(?:^|[_.-])(\w)", k)) == name]
+    near = initials + difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     if near:
         return f"nearest: {', '.join(near)}"
-    return f"known: {', '.join(known)}"
+    return f"known: {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}"

@@ -273,6 +273,8 @@ def _make_batch(parts: _Parts, state: TrainState, steps: Transition) -> Minibatc
     see = _observer(config, state.obs_statistics)
     obs = see(flat.obs)
     value, _ = critic(state.params, obs, ())
+    _check_shape("network.critic's values", value, flat.reward)
+    _check_shape("the action distribution's log_prob", flat.log_prob, flat.reward)
     next_value, _ = critic(state.params, see(flat.next_obs), ())
     advantage = gae(
         steps.reward,
@@ -291,6 +293,12 @@ def _make_batch(parts: _Parts, state: TrainState, steps: Transition) -> Minibatc
         advantage=advantage,
         target=advantage + value,
     )
+
+
+def _check_shape(name: str, x: jax.Array, like: jax.Array) -> None:
+    # `[batch, 1]` would broadcast against `[batch]`, and train wrongly without a word.
+    if x.shape != like.shape:
+        raise ValueError(f"Expected {name} to be of shape [batch], got {x.shape}.")
 
 
 def _observer(config: Config, statistics: Any) -> Callable[[Any], Any]:

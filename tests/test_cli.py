@@ -12,7 +12,7 @@ from purejaxppo.fields import leaves
 from purejaxppo.study import store
 
 TINY = (
-    *("--total-timesteps", "64", "--num-envs", "2", "--num-steps", "16"),
+    *("--total-timesteps", "6.4e1", "--num-envs", "2", "--num-steps", "16"),
     *("--network.widths", "8", "--num-minibatches", "2"),
 )
 
@@ -71,6 +71,8 @@ def test_train_leaves_a_study_and_a_report(tmp_path, capsys):
         (("gymnas/CartPole-v1",), "Unknown suite 'gymnas'"),
         ((), "Expected an environment"),
         (("CartPole-v1", "--learning-rat", "1"), "nearest: learning_rate"),
+        (("CartPole-v1", "--lr", "1"), "Unknown option '--lr'; nearest: learning_rate"),
+        (("CartPole-v1", "extra"), "Unexpected argument 'extra'"),
         (("CartPole-v1", "--gamma", "2"), "Expected gamma to be in [0, 1], got 2.0."),
         (("CartPole-v1", "--gamma", "x"), "Expected gamma to be FLOAT, got 'x'."),
         (("CartPole-v1", "--gamma", "nan"), "Expected gamma to be finite, got nan."),
@@ -137,6 +139,11 @@ def test_help_names_every_field(capsys):
     for leaf in leaves(Config):
         if leaf.name != "network":
             assert f"--{leaf.name.replace('_', '-')}" in text
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("purejaxppo 0.1.0")
 
 
 def test_list_names_every_environment(capsys):

@@ -86,3 +86,12 @@ def test_evaluations_of_one_policy_are_equal_and_follow_their_settings():
         assert len(np.unique(values)) == 1
     assert modes[0] > samples[0] + 0.1
     assert modes[0] != other[0]
+
+
+def test_raw_gymnax_environments_are_evaluated_too(key):
+    import gymnax
+
+    env, env_params = gymnax.make("CartPole-v1")
+    raw = ppo.evaluate(key, never_matters, env, env_params, 3)
+    adapted = ppo.evaluate(key, never_matters, *ppo.make("CartPole-v1"), 3)
+    np.testing.assert_array_equal(raw.episode_return, adapted.episode_return)

@@ -197,3 +197,24 @@ def test_own_network_learns():
     train = ppo.make_train(config, probes.Match(), network=LINEAR)
     result = jax.jit(train)(jax.random.key(0))
     assert result.metrics.episode_return[-5:].mean() > 0.9
+
+
+def test_a_critic_of_the_wrong_shape_is_refused(key):
+    """`[batch, 1]` would broadcast against `[batch]` in the value loss."""
+    env, env_params = ppo.make("CartPole-v1")
+    good = ppo.make_mlp(
+        env.observation_space(env_params),
+        ppo.make_action_head(env.action_space(env_params)),
+    )
+    bad = ppo.ActorCritic(
+        init=good.init,
+        actor=good.actor,
+        critic=lambda params, obs, memory: (
+            good.critic(params, obs, memory)[0][:, None],
+            memory,
+        ),
+    )
+    algorithm = ppo.make_ppo(ppo.Config(), env, env_params, network=bad)
+    state = jax.eval_shape(algorithm.init, key)
+    with pytest.raises(ValueError, match=r"values to be of shape \[batch\], got"):
+        jax.eval_shape(algorithm.step, state)
