@@ -233,10 +233,7 @@ def _step(parts: _Parts, state: TrainState) -> tuple[TrainState, Metrics]:
     )
     reward, reward_scale = _scale_reward(config, state.reward_scale, steps)
     batch = _make_batch(parts, state, steps._replace(reward=reward))
-    learning_rate = jnp.asarray(config.learning_rate, jnp.float32)
-    if config.anneal_lr:
-        done = progress(state.update, config.num_updates)
-        learning_rate = linear(learning_rate, 0.0, done)
+    learning_rate = _learning_rate(config, state.update)
     learner, diagnostics, grad_norm = update(
         update_key,
         Learner(params=state.params, opt_state=state.opt_state),
@@ -264,6 +261,13 @@ def _step(parts: _Parts, state: TrainState) -> tuple[TrainState, Metrics]:
         key=key,
     )
     return state, metrics
+
+
+def _learning_rate(config: Config, update: jax.Array) -> jax.Array:
+    learning_rate = jnp.asarray(config.learning_rate, jnp.float32)
+    if not config.anneal_lr:
+        return learning_rate
+    return linear(learning_rate, 0.0, progress(update, config.num_updates))
 
 
 def _make_batch(parts: _Parts, state: TrainState, steps: Transition) -> Minibatch:

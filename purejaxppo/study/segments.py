@@ -45,6 +45,21 @@ def compile_programs(ppo: PPO, num_runs: int, num_updates: int) -> Programs:
     """
     mesh = run_mesh(num_runs)
     longest = min(num_updates, LONGEST_SEGMENT)
+    keys = jax.eval_shape(seed_keys, np.zeros(padded(num_runs, mesh), np.uint32))
+    states = jax.eval_shape(jax.vmap(ppo.init), keys)
+    index = jax.ShapeDtypeStruct((), jnp.int32)
+    init = over_runs(ppo.init, mesh).lower(keys)
+    advance = over_runs(_segment(ppo, longest), mesh, (0, None, None), donate=(0,))
+    with ThreadPoolExecutor(1) as pool:
+        # It runs once, so that optimizing it would take longer than it saves.
+        options = {"xla_backend_optimization_level": 0}
+        compiling = pool.submit(init.compile, compiler_options=options)
+        compiled = advance.lower(states, index, index).compile()
+        return Programs(init=compiling.result(), advance=compiled, longest=longest)
+
+
+def _segment(ppo: PPO, longest: int) -> Callable[..., tuple[TrainState, Metrics]]:
+    """`(state, start, stop) -> (state, metrics [longest])` of one run."""
     one_update = jax.jit(ppo.advance)  # Traced once, though it is used twice.
 
     def advance(
@@ -64,17 +79,7 @@ def compile_programs(ppo: PPO, num_runs: int, num_updates: int) -> Programs:
 
         return jax.lax.fori_loop(start, stop, body, (state, columns))
 
-    keys = jax.eval_shape(seed_keys, np.zeros(padded(num_runs, mesh), np.uint32))
-    index = jax.ShapeDtypeStruct((), jnp.int32)
-    init = over_runs(ppo.init, mesh).lower(keys)
-    states = jax.eval_shape(jax.vmap(ppo.init), keys)
-    segment = over_runs(advance, mesh, (0, None, None), donate=(0,))
-    with ThreadPoolExecutor(1) as pool:
-        # It runs once, so that optimizing it would take longer than it saves.
-        options = {"xla_backend_optimization_level": 0}
-        compiling = pool.submit(init.compile, compiler_options=options)
-        compiled = segment.lower(states, index, index).compile()
-        return Programs(init=compiling.result(), advance=compiled, longest=longest)
+    return advance
 
 
 def start_runs(programs: Programs, seeds: np.ndarray) -> TrainState:
