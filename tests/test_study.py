@@ -131,8 +131,18 @@ def test_stopping_and_resuming_gives_the_same_bits(tmp_path):
     resumed = study("stopped").run(resume=True)
     xarray.testing.assert_identical(resumed, study("whole").run())
     assert not (tmp_path / "stopped" / "state").exists()
-    # What is complete stays as it is.
-    xarray.testing.assert_identical(study("stopped").run(resume=True), resumed)
+
+
+def test_resuming_a_complete_study_changes_nothing(finished):
+    study, dataset, _ = finished
+
+    def contents():
+        files = [path for path in study.output.rglob("*") if path.is_file()]
+        return {path: path.read_bytes() for path in files}
+
+    before = contents()
+    xarray.testing.assert_identical(study.run(resume=True), dataset)
+    assert contents() == before
 
 
 def test_an_existing_study_is_never_mixed(finished):

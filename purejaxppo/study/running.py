@@ -1,6 +1,7 @@
 """A study: one configuration trained with many seeds, and what it leaves behind."""
 
 import dataclasses
+import importlib
 import signal
 import threading
 import time
@@ -134,6 +135,8 @@ class Study:
         ppo = self.make_ppo()
         if output is not None:
             _claim(output, self.job, overwrite, resume)
+            if store.read_environment(output)["status"] == "complete":
+                return store.read_results(output)
         on_status(Status(self.num_seeds, 0, self.config.num_updates))
         threading.Thread(target=_load_libraries, daemon=True).start()
         programs = compile_programs(ppo, self.num_seeds, self.config.num_updates)
@@ -164,10 +167,14 @@ class _Progress:
         dataset = store.read_results(directory)
         self.update = dataset.sizes["update"]
         self.columns = {str(k): [v.values] for k, v in dataset.data_vars.items()}
-        if self.update < self.study.config.num_updates:
-            like = first_runs(self.state, self.study.num_seeds)
-            saved = store.read_tree(directory, store.STATE, like)
-            self.state = _refill(saved, self.state, self.study.num_seeds)
+        like = first_runs(self.state, self.study.num_seeds)
+        saved = store.read_tree(directory, store.STATE, like)
+        if (saved.update != self.update).any():
+            raise ValueError(
+                f"Expected the state in {directory} to be of update {self.update}, as "
+                f"the results are, got {saved.update[0]}."
+            )
+        self.state = _refill(saved, self.state, self.study.num_seeds)
 
     def advance(self, on_status: Callable[[Status], None]) -> None:
         """Run segments until the end or Ctrl-C."""
@@ -310,4 +317,5 @@ def _ctrl_c() -> Iterator[threading.Event]:
 
 def _load_libraries() -> None:
     """Import what writing needs while the compiler and the training run."""
-    import zarr  # noqa: F401
+    for name in ("xarray", "zarr", "orbax.checkpoint", "matplotlib.figure"):
+        importlib.import_module(name)
