@@ -59,12 +59,26 @@ def make_action_head(space: gymnasium.spaces.Space) -> ActionHead:
     )
 
 
+class Categorical(distrax.Categorical):
+    """distrax's, without a second normalisation, nor a check of the actions' range."""
+
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        """Logarithm of the probability of values in 0 ... n - 1."""
+        chosen = jax.nn.one_hot(value, self.num_categories, dtype=bool)
+        return jnp.where(chosen, self.logits, 0).sum(-1)
+
+    def entropy(self) -> jax.Array:
+        """−Σ p ln p, where 0 ln 0 is 0."""
+        p = jnp.exp(self.logits)
+        return -(p * jnp.where(p > 0, self.logits, 0)).sum(-1)
+
+
 def categorical(n: int, start: int = 0) -> ActionHead:
     """Categorical distribution over `start ... start + n - 1`, from logits."""
 
     def distribution(outputs: jax.Array, log_std: Any) -> distrax.Distribution:
         del log_std
-        return distrax.Categorical(logits=outputs)
+        return Categorical(logits=outputs)
 
     def draw(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         return jax.random.gumbel(key, (*shape, n))

@@ -1,16 +1,12 @@
 """Weight initializers free of LAPACK calls, which deadlock when batched on XLA:CPU."""
 
-import math
-from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-Initializer = Callable[..., jax.Array]
 
-
-@jax.jit  # Linen evaluates an initializer at every apply; this traces it once.
 def orthonormal_columns(x: jax.Array) -> jax.Array:
     """Orthonormalise the columns of `x` `[rows, columns]`, rows >= columns, in order.
 
@@ -32,20 +28,27 @@ def orthonormal_columns(x: jax.Array) -> jax.Array:
     return jax.lax.fori_loop(0, x.shape[1], column, jnp.zeros_like(x))
 
 
-def orthogonal(gain: float = 1.0) -> Initializer:
-    """Initializer of (semi-)orthogonal matrices times `gain`.
+def orthogonal(noise: jax.Array) -> jax.Array:
+    """A (semi-)orthogonal matrix from standard normals of its shape.
 
     Leading axes are flattened to rows, as for a convolution's kernel; the shorter
     side of the matrix is orthonormal. Source: Saxe et al., "Exact solutions to the
     nonlinear dynamics of learning in deep linear neural networks", 2014.
     """
+    matrix = noise.reshape(-1, noise.shape[-1])
+    if matrix.shape[0] < matrix.shape[1]:
+        return orthonormal_columns(matrix.T).T.reshape(noise.shape)
+    return orthonormal_columns(matrix).reshape(noise.shape)
 
-    def init(
-        key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32, **_: Any
-    ) -> jax.Array:
-        rows, columns = math.prod(shape[:-1]), shape[-1]
-        tall = (max(rows, columns), min(rows, columns))
-        q = orthonormal_columns(jax.random.normal(key, tall, dtype))
-        return gain * (q if rows >= columns else q.T).reshape(shape)
 
-    return init
+def normals(key: jax.Array, like: Any) -> Any:
+    """Independent standard normals in the shapes of a tree's leaves, from one draw.
+
+    A draw for each leaf would be a program of its own each: most of the time that
+    compiling a whole training run takes for its start.
+    """
+    leaves, treedef = jax.tree.flatten(like)
+    ends = list(accumulate(x.size for x in leaves))
+    parts = jnp.split(jax.random.normal(key, (ends[-1],)), ends[:-1])
+    shaped = [part.reshape(x.shape) for part, x in zip(parts, leaves, strict=True)]
+    return treedef.unflatten(shaped)

@@ -9,9 +9,10 @@ import flax.linen as nn
 import gymnasium
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from purejaxppo.distributions import ActionHead
-from purejaxppo.initializers import orthogonal
+from purejaxppo.initializers import normals, orthogonal
 
 Params = Any
 Memory = Any
@@ -53,20 +54,19 @@ class ActorCritic:
 
 
 class Dense(nn.Module):
-    """A dense layer with orthogonal weights and zero bias, its kernel short side first.
+    """A dense layer, zero until `draw_kernels`, its kernel short side first.
 
     That is `[outputs, inputs]` where outputs are fewer, unlike `nn.Dense`: that way
     round XLA:CPU computes the kernel's gradient up to twice as fast.
     """
 
     features: int
-    gain: float
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[batch, inputs]` -> `[batch, features]`."""
         shape = x.shape[-1], self.features
-        kernel = self.param("kernel", orthogonal(self.gain), tuple(sorted(shape)))
+        kernel = self.param("kernel", nn.initializers.zeros, tuple(sorted(shape)))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         product = "bi,oi->bo" if shape[0] > shape[1] else "bi,io->bo"
         return jnp.einsum(product, x, kernel) + bias[None]
@@ -84,7 +84,7 @@ class Torso(nn.Module):
         """`[batch, features]` -> `[batch, widths[-1]]`."""
         activate = getattr(nn, self.activation)
         for i, width in enumerate(self.widths):
-            x = Dense(width, math.sqrt(2), name=f"dense_{i}")(x)
+            x = Dense(width, name=f"dense_{i}")(x)
             if self.layer_norm:
                 x = nn.LayerNorm(name=f"norm_{i}")(x)
             x = activate(x)
@@ -100,7 +100,7 @@ class Policy(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> Any:
         """`[batch, features]` -> distribution over `[batch]` actions."""
-        outputs = Dense(self.head.num_outputs, 0.01, name="output")(x)
+        outputs = Dense(self.head.num_outputs, name="output")(x)
         log_std = None
         if self.head.has_scale:
             log_std = self.param(
@@ -129,7 +129,7 @@ class MLP(nn.Module):
         else:
             self.actor_torso, self.critic_torso = torso.copy(), torso.copy()
         self.policy = Policy(self.head, self.log_std_init)
-        self.value = Dense(1, 1.0)
+        self.value = Dense(1)
 
     def actor(self, x: jax.Array) -> Any:
         """Action distribution."""
@@ -164,7 +164,9 @@ def make_mlp(
     model = MLP(head, tuple(widths), activation, layer_norm, shared, log_std_init)
 
     def init(key: jax.Array, obs: Any) -> Params:
-        return model.init(key, encode(obs))["params"]
+        # The modules themselves draw nothing, whatever their key.
+        zeros = model.init(jax.random.key(0), encode(obs))["params"]
+        return draw_kernels(key, zeros)
 
     def actor(params: Params, obs: Any, memory: Memory) -> tuple[Any, Memory]:
         return model.apply({"params": params}, encode(obs), method="actor"), memory
@@ -173,6 +175,22 @@ def make_mlp(
         return model.apply({"params": params}, encode(obs), method="critic"), memory
 
     return ActorCritic(init, actor, critic)
+
+
+def draw_kernels(key: jax.Array, params: Params) -> Params:
+    """`params` with orthogonal kernels, of gain .01 (policy), 1 (value), √2 (others).
+
+    Source: Huang et al., "The 37 implementation details of proximal policy
+    optimization", 2022, detail 2.
+    """
+    flat = flatten_dict(params)
+    kernels = {path: x for path, x in flat.items() if path[-1] == "kernel"}
+    gains = {"policy": 0.01, "value": 1.0}
+    drawn = {
+        path: gains.get(path[0], math.sqrt(2)) * orthogonal(noise)
+        for path, noise in normals(key, kernels).items()
+    }
+    return unflatten_dict(flat | drawn)
 
 
 def make_encoder(space: gymnasium.spaces.Space) -> Callable[[Any], jax.Array]:

@@ -5,11 +5,12 @@ import math
 import jax
 import jax.numpy as jnp
 
-ROUNDS = 4
+ROUNDS = 2
+"""Each is two rounds of Luby and Rackoff, whose proof asks for four."""
 
 
-def permutation(key: jax.Array, n: int) -> jax.Array:
-    """A random permutation of 0 ... n - 1, `[n]` int32.
+def draw_permutations(key: jax.Array, num: int, n: int) -> jax.Array:
+    """`num` random permutations of 0 ... n - 1, `[num, n]` int32.
 
     Writes i = a B + b with n = A B and alternates a += f(b) mod A, b += g(a) mod B,
     f and g tables of random numbers: a Feistel network, each of whose rounds is
@@ -21,13 +22,19 @@ def permutation(key: jax.Array, n: int) -> jax.Array:
     """
     rows = balanced_factor(n)
     if rows * rows * 16 < n:
-        return jnp.argsort(jax.random.bits(key, (n,))).astype(jnp.int32)
+        return jnp.argsort(jax.random.bits(key, (num, n)), axis=1).astype(jnp.int32)
     columns = n // rows
     # One draw for all tables; the modulo's bias is below 2⁻¹⁶ for any n < 2³².
-    bits = jax.random.bits(key, (ROUNDS, rows + columns))
-    row_shift = (bits[:, :columns] % rows).astype(jnp.int32)
-    column_shift = (bits[:, columns:] % columns).astype(jnp.int32)
-    i = jnp.arange(n, dtype=jnp.int32)
+    bits = jax.random.bits(key, (num, ROUNDS, rows + columns))
+    row_shift = (bits[..., :columns] % rows).astype(jnp.int32)
+    column_shift = (bits[..., columns:] % columns).astype(jnp.int32)
+    return jax.vmap(feistel)(row_shift, column_shift)
+
+
+def feistel(row_shift: jax.Array, column_shift: jax.Array) -> jax.Array:
+    """The bijection of 0 ... A B - 1 by tables `[rounds, B]` and `[rounds, A]`."""
+    rows, columns = column_shift.shape[1], row_shift.shape[1]
+    i = jnp.arange(rows * columns, dtype=jnp.int32)
     row, column = i // columns, i % columns
     for f, g in zip(row_shift, column_shift, strict=True):
         row = (row + f[column]) % rows

@@ -11,7 +11,7 @@ from purejaxppo import losses
 from purejaxppo.advantages import normalize
 from purejaxppo.config import Config
 from purejaxppo.networks import Network, Params
-from purejaxppo.permutations import permutation
+from purejaxppo.permutations import draw_permutations
 
 
 class Minibatch(NamedTuple):
@@ -79,8 +79,7 @@ def minibatch_rows(key: jax.Array, config: Config) -> jax.Array:
 
     Each epoch is a permutation of the batch, so each sample is used once an epoch.
     """
-    keys = jax.random.split(key, config.num_epochs)
-    epochs = jax.vmap(lambda key: permutation(key, config.batch_size))(keys)
+    epochs = draw_permutations(key, config.num_epochs, config.batch_size)
     return epochs.reshape(-1, config.minibatch_size)
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import distrax
 import gymnasium
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,24 @@ def test_categorical_equals_scipy():
     np.testing.assert_allclose(distribution.entropy(), [expected.entropy()], rtol=1e-5)
     assert (head.num_outputs, head.has_scale) == (4, False)
     assert distribution.mode() == 2
+
+
+@pytest.mark.parametrize("logits", [[0.5, -1.0, 2.0], [0.0, -jnp.inf, 1.0]])
+def test_categorical_equals_distrax(logits):
+    head = make_action_head(gymnasium.spaces.Discrete(3))
+
+    def figures(make):
+        def both(logits):
+            distribution = make(jnp.tile(logits, (2, 1)))
+            action = jnp.array([0, 2])
+            return (distribution.entropy() + 2 * distribution.log_prob(action)).sum()
+
+        return jax.value_and_grad(both)(jnp.array(logits))
+
+    ours = figures(lambda logits: head.distribution(logits, None))
+    theirs = figures(lambda logits: distrax.Categorical(logits=logits))
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-6)
+    np.testing.assert_allclose(ours[1], theirs[1], atol=1e-6)
 
 
 def test_gaussian_equals_scipy():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from purejaxppo import Config
-from purejaxppo.permutations import balanced_factor, permutation
+from purejaxppo.permutations import balanced_factor, draw_permutations
 from purejaxppo.updates import minibatch_rows
 
 SIZES = [1, 2, 3, 4, 6, 7, 12, 13, 97, 100, 128, 194, 360, 512, 1000, 1009, 2048, 3000]
@@ -14,8 +14,7 @@ SIZES = [1, 2, 3, 4, 6, 7, 12, 13, 97, 100, 128, 194, 360, 512, 1000, 1009, 2048
 
 @pytest.mark.parametrize("n", SIZES)
 def test_each_index_comes_once(n):
-    keys = jax.random.split(jax.random.key(n), 20)
-    orders = jax.vmap(lambda key: permutation(key, n))(keys)
+    orders = draw_permutations(jax.random.key(n), 20, n)
     assert orders.dtype == jnp.int32
     expected = np.broadcast_to(np.arange(n), (20, n))
     np.testing.assert_array_equal(np.sort(orders, axis=1), expected)
@@ -35,8 +34,7 @@ def z_scores(counts, trials, rate):
 @pytest.mark.parametrize("n, minibatches", [(512, 4), (64, 2), (360, 3), (13 * 4, 4)])
 def test_indices_meet_minibatches_evenly(n, minibatches):
     trials, size = 4000, n // minibatches
-    keys = jax.random.split(jax.random.key(n), trials)
-    orders = jax.jit(jax.vmap(lambda key: permutation(key, n)))(keys)
+    orders = draw_permutations(jax.random.key(n), trials, n)
     # Which minibatch each index is in, [trials, n].
     place = np.argsort(np.asarray(orders), axis=1) // size
 
@@ -62,8 +60,7 @@ def test_indices_meet_minibatches_evenly(n, minibatches):
 
 def test_places_are_uniform():
     n, trials = 12, 20_000
-    keys = jax.random.split(jax.random.key(0), trials)
-    orders = np.asarray(jax.vmap(lambda key: permutation(key, n))(keys))
+    orders = np.asarray(draw_permutations(jax.random.key(0), trials, n))
     counts = np.stack([(orders == i).sum(0) for i in range(n)])
     assert np.abs(z_scores(counts, trials, 1 / n)).max() < 5
 
