@@ -46,9 +46,9 @@ def compile_programs(ppo: PPO, num_runs: int, num_updates: int) -> Programs:
     mesh = run_mesh(num_runs)
     longest = min(num_updates, LONGEST_SEGMENT)
     keys = jax.eval_shape(seed_keys, np.zeros(padded(num_runs, mesh), np.uint32))
-    states = jax.eval_shape(jax.vmap(ppo.init), keys)
     index = jax.ShapeDtypeStruct((), jnp.int32)
     init = over_runs(ppo.init, mesh).lower(keys)
+    states = init.out_info
     advance = over_runs(_segment(ppo, longest), mesh, (0, None, None), donate=(0,))
     with ThreadPoolExecutor(1) as pool:
         # It runs once, so that optimizing it would take longer than it saves.

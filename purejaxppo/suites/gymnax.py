@@ -1,5 +1,8 @@
 """gymnax (>= 1.0.1): environments by id, and raw `gymnax.make(...)` objects."""
 
+import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
 import gymnasium
@@ -80,11 +83,28 @@ def _box(space: Any) -> gymnasium.spaces.Box:
     )
 
 
+def load() -> ModuleType:
+    """The gymnax package, without the seaborn that its Pong imports to draw itself.
+
+    With pandas, SciPy and matplotlib behind it, seaborn is two thirds of the time that
+    importing gymnax takes. Pong gets a stand-in, which imports it on first use.
+    """
+    if "gymnax" in sys.modules or "seaborn" in sys.modules:
+        return importlib.import_module("gymnax")
+    stand_in: Any = ModuleType("seaborn")
+    stand_in.__getattr__ = lambda name: getattr(
+        importlib.import_module("seaborn"), name
+    )
+    sys.modules["seaborn"] = stand_in
+    try:
+        return importlib.import_module("gymnax")
+    finally:
+        del sys.modules["seaborn"]
+
+
 def env_ids() -> tuple[str, ...]:
     """Ids of gymnax's registered environments."""
-    import gymnax
-
-    return tuple(gymnax.registered_envs)
+    return tuple(load().registered_envs)
 
 
 def make(env_id: str) -> Gymnax:
@@ -94,10 +114,8 @@ def make(env_id: str) -> Gymnax:
       ValueError: the environment cannot be made (MNISTBandit-bsuite downloads its
         images when it is first made).
     """
-    import gymnax
-
     try:
-        env, _ = gymnax.make(env_id)
+        env, _ = load().make(env_id)
     except OSError as error:
         raise ValueError(
             f"Environment {env_id!r} could not load its data: {error}."
