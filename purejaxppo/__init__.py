@@ -11,20 +11,21 @@
 
 from importlib.metadata import version
 
+from purejaxppo import presets, techniques
 from purejaxppo.advantages import gae
-from purejaxppo.config import (
-    Config,
-    EvaluationConfig,
-    NetworkConfig,
-    ObservationNormalization,
-    RewardNormalization,
-)
+from purejaxppo.config import Config, NetworkConfig
 from purejaxppo.distributions import make_action_head
 from purejaxppo.environments import Environment, Step
 from purejaxppo.evaluation import Episodes, evaluate
 from purejaxppo.networks import ActorCritic, Network, make_mlp
+from purejaxppo.objectives import Diagnostics, Minibatch, ppo_loss
 from purejaxppo.rollouts import Transition
 from purejaxppo.suites import env_ids, make
+from purejaxppo.techniques import (
+    EvaluationConfig,
+    ObservationNormalization,
+    RewardNormalization,
+)
 from purejaxppo.training import (
     PPO,
     Metrics,
@@ -33,7 +34,6 @@ from purejaxppo.training import (
     make_ppo,
     make_train,
 )
-from purejaxppo.updates import Diagnostics, Minibatch, ppo_loss
 
 __version__ = version("purejaxppo")
 
@@ -64,4 +64,6 @@ __all__ = [
     "make_ppo",
     "make_train",
     "ppo_loss",
+    "presets",
+    "techniques",
 ]

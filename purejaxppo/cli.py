@@ -9,18 +9,19 @@ import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import jax
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from purejaxppo.config import Config
-from purejaxppo.fields import leaves, nearest, parse, replace
+from purejaxppo.config import SECTIONS, Config
+from purejaxppo.fields import Leaf, leaves, nearest, parse, replace
+from purejaxppo.presets import PRESETS, make_preset
 from purejaxppo.reliability import render
 from purejaxppo.reliability.aggregates import check_alpha
-from purejaxppo.reporting import summaries, write_report
+from purejaxppo.reporting import cautions, summaries, write_report
 from purejaxppo.study import Status, Study, store
 from purejaxppo.suites import env_ids
 
@@ -44,6 +45,8 @@ class Train:
     """Seed of the first run; run i has seed + i."""
     output: Annotated[Path | None, _option("DIR", "runs/ENV")] = None
     """Directory for the study."""
+    preset: Annotated[str | None, _option("NAME", "none")] = None
+    """A published system's hyperparameters (see `purejaxppo list presets`)."""
     config: Annotated[Path | None, _option("FILE", "none")] = None
     """A study's config.toml: the same study again, but for what is given here."""
     overwrite: bool = False
@@ -66,7 +69,10 @@ class Report:
 
 @dataclasses.dataclass
 class List:
-    """List the environments."""
+    """List the environments, or the presets."""
+
+    what: Positional[Literal["environments", "presets"]] = "environments"
+    """What to list."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command, given = _parse(arguments)
         if isinstance(command, Train):
             return _train(command, given)
-        return _report(command) if isinstance(command, Report) else _list()
+        return _report(command) if isinstance(command, Report) else _list(command)
     except BrokenPipeError:
         sys.stdout = None  # The reader has gone, as after `| head`.
         return 0
@@ -124,41 +130,75 @@ def _parse(arguments: Sequence[str]) -> tuple[Train | Report | List, dict[str, A
             raise ValueError(
                 f"Unexpected argument {unknown[0]!r}; options begin with --."
             )
-        known = [f.name.replace("__", ".") for f in dataclasses.fields(command)]
+        known = [name.replace("__", ".") for name in _texts(command)]
         name = unknown[0].lstrip("-").split("=")[0].replace("-", "_")
         raise ValueError(f"Unknown option {unknown[0]!r}; {nearest(name, known)}.")
+    texts = _texts(command)
     given = {
-        leaf.name: parse(leaf, getattr(command, _identifier(leaf.name)))
+        leaf.name: parse(leaf, texts[_identifier(leaf.name)])
         for leaf in leaves(Config)
-        if getattr(command, _identifier(leaf.name), None) is not None
+        if texts.get(_identifier(leaf.name)) is not None
     }
     return command, given
 
 
+def _texts(command: Any) -> dict[str, Any]:
+    """What was given for each option, those of the sections included."""
+    texts: dict[str, Any] = {}
+    for item in dataclasses.fields(command):
+        value = getattr(command, item.name)
+        texts |= (
+            _texts(value) if dataclasses.is_dataclass(value) else {item.name: value}
+        )
+    return texts
+
+
 def _identifier(name: str) -> str:
-    """A dotted name as an attribute's."""
-    return name.replace(".", "__")
+    """A dotted name, or a section's title, as an attribute's."""
+    return name.replace(".", "__").replace(", ", "_").replace(" ", "_")
 
 
 def _train_type() -> type:
-    """`Train` with a text option for each field of `Config`, by its dotted name."""
-    options = []
+    """`Train` with a text option for each field of `Config`, in sections."""
+    section_of = {head: title for title, heads in SECTIONS.items() for head in heads}
+    options: dict[str, list[Any]] = {title: [] for title in ("", *SECTIONS)}
     for leaf in leaves(Config):
-        default = "off" if leaf.default is None else leaf.default
-        if leaf.technique and leaf.default is not None:
+        if leaf.techniques and leaf.default is not None:
             continue  # Always on; its own fields follow.
-        option = tyro.conf.arg(
-            name=leaf.name,
-            metavar=leaf.metavar,
-            help=leaf.help,
-            help_behavior_hint=f"(default: {default})",
+        section = section_of.get(leaf.name.partition(".")[0], "")
+        options[section].append(
+            (_identifier(leaf.name), _text(leaf), dataclasses.field(default=None))
         )
-        kind = Annotated[str | None, option]
-        options.append((_identifier(leaf.name), kind, dataclasses.field(default=None)))
+    sections = [_section(title, options[title]) for title in SECTIONS]
     documented = {"__doc__": Train.__doc__}  # What the list of commands says of it.
     return dataclasses.make_dataclass(
-        "Train", options, bases=(Train,), namespace=documented
+        "Train", [*options[""], *sections], bases=(Train,), namespace=documented
     )
+
+
+def _text(leaf: Leaf) -> Any:
+    """The type of a text option for a field."""
+    default = "off" if leaf.default is None else leaf.default
+    if isinstance(default, tuple):
+        default = ",".join(map(str, default))
+    if isinstance(default, float):
+        default = f"{default:.4g}"
+    owners = f"{', '.join(leaf.owners)}; " if leaf.owners else ""
+    option = tyro.conf.arg(
+        name=leaf.name,
+        metavar=leaf.metavar,
+        help=leaf.help,
+        help_behavior_hint=f"({owners}default: {default})",
+    )
+    return Annotated[str | None, option]
+
+
+def _section(title: str, options: list[Any]) -> tuple[str, Any, Any]:
+    """The field that holds a section of options, whose names do not tell of it."""
+    section = dataclasses.make_dataclass(_identifier(title), options)
+    section.__doc__ = ""
+    kind = Annotated[section, tyro.conf.OmitArgPrefixes, tyro.conf.arg(name=title)]
+    return _identifier(title), kind, dataclasses.field(default_factory=section)
 
 
 # --- Commands -----------------------------------------------------------------------
@@ -176,8 +216,7 @@ def _train(command: Train, given: dict[str, Any]) -> int:
     assert study.output is not None
     directory = Path(study.output)
     write_report(directory, dataset, command.alpha)
-    for name, summary in summaries(dataset, command.alpha).items():
-        console.print(render(summary, name))
+    _show(console, dataset, command.alpha)
     console.print(f"Study in {directory}", highlight=False)
     if dataset.sizes["update"] < study.config.num_updates:
         done = f"{dataset.sizes['update']} of {study.config.num_updates} updates"
@@ -187,11 +226,14 @@ def _train(command: Train, given: dict[str, Any]) -> int:
 
 
 def _study(command: Train, given: dict[str, Any]) -> Study:
-    """The study that the arguments ask for, on top of `--config` if it is given."""
-    path = command.config
-    if path is None and command.resume and command.output is not None:
+    """The study that the arguments ask for, on top of `--config` or `--preset`."""
+    path, preset = command.config, command.preset
+    if path is not None and preset is not None:
+        raise ValueError("Expected at most one of --preset and --config, got both.")
+    if command.resume and command.output is not None and (path or preset) is None:
         path = command.output / store.CONFIG
-    job = store.Job("", 1, 0, Config()) if path is None else store.read_job(path)
+    start = Config() if preset is None else make_preset(preset)
+    job = store.Job("", 1, 0, start) if path is None else store.read_job(path)
     env = command.env or job.env
     if not env:
         raise ValueError("Expected an environment, such as CartPole-v1, got none.")
@@ -209,13 +251,25 @@ def _report(command: Report) -> int:
     dataset = store.read_results(command.directory)
     write_report(command.directory, dataset, command.alpha)
     console = Console()
-    for name, summary in summaries(dataset, command.alpha).items():
-        console.print(render(summary, name))
+    _show(console, dataset, command.alpha)
     return 0
 
 
-def _list() -> int:
-    print("\n".join(env_ids()))
+def _show(console: Console, dataset: Any, alpha: float) -> None:
+    for name, summary in summaries(dataset, alpha).items():
+        console.print(render(summary, name))
+    for line in cautions(dataset):
+        console.print(line, highlight=False)
+
+
+def _list(command: List) -> int:
+    if command.what == "environments":
+        print("\n".join(env_ids()))
+        return 0
+    width = max(map(len, PRESETS))
+    for name, preset in PRESETS.items():
+        line, *_ = (preset.__doc__ or "").splitlines()
+        print(f"{name:{width}}  {line}")
     return 0
 
 

@@ -12,7 +12,16 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from purejaxppo.distributions import ActionHead
-from purejaxppo.initializers import normals, orthogonal
+from purejaxppo.initializers import (
+    SCHEMES,
+    activation_gain,
+    kaiming,
+    lecun,
+    normal,
+    normals,
+    orthogonal,
+    xavier,
+)
 
 Params = Any
 Memory = Any
@@ -46,11 +55,26 @@ class Network(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class ActorCritic:
-    """A network made of three functions; see `Network`."""
+    """A network made of three functions, see `Network`, and what some techniques ask.
+
+    Attributes:
+      init: as in `Network`.
+      actor: as in `Network`.
+      critic: as in `Network`.
+      groups: params -> a tree like them of "shared", "actor" and "critic".
+      rescale: (params, scale, shift) -> params whose critic gives scale V + shift.
+      set_log_std: (params, log standard deviation) -> params with it, for a scheduled
+        standard deviation.
+      bounds: middle and half width of the box that a Gaussian's mean should lie in.
+    """
 
     init: Callable[[jax.Array, Any], Params]
     actor: Callable[[Params, Any, Memory], tuple[Any, Memory]]
     critic: Callable[[Params, Any, Memory], tuple[Any, Memory]]
+    groups: Callable[[Params], Any] | None = None
+    rescale: Callable[[Params, Any, Any], Params] | None = None
+    set_log_std: Callable[[Params, Any], Params] | None = None
+    bounds: tuple[Any, Any] | None = None
 
 
 class Dense(nn.Module):
@@ -154,8 +178,15 @@ def make_mlp(
     layer_norm: bool = False,
     shared: bool = False,
     log_std_init: float = 0.0,
+    init: str = "orthogonal",
+    init_std: float = 0.01,
+    hidden_gain: float | None = math.sqrt(2),
+    policy_gain: float = 0.01,
+    value_gain: float = 1.0,
 ) -> ActorCritic:
     """The default actor-critic: orthogonal weights (√2, .01, 1), zero biases.
+
+    `init` to `value_gain` are those of `draw_kernels`.
 
     Raises:
       ValueError: the observation space is neither Box nor Discrete.
@@ -163,10 +194,18 @@ def make_mlp(
     encode = make_encoder(observation_space)
     model = MLP(head, tuple(widths), activation, layer_norm, shared, log_std_init)
 
-    def init(key: jax.Array, obs: Any) -> Params:
+    def init_params(key: jax.Array, obs: Any) -> Params:
         # The modules themselves draw nothing, whatever their key.
-        zeros = model.init(jax.random.key(0), encode(obs))["params"]
-        return draw_kernels(key, zeros)
+        return draw_kernels(
+            key,
+            model.init(jax.random.key(0), encode(obs))["params"],
+            init=init,
+            init_std=init_std,
+            activation=activation,
+            hidden_gain=hidden_gain,
+            policy_gain=policy_gain,
+            value_gain=value_gain,
+        )
 
     def actor(params: Params, obs: Any, memory: Memory) -> tuple[Any, Memory]:
         return model.apply({"params": params}, encode(obs), method="actor"), memory
@@ -174,23 +213,121 @@ def make_mlp(
     def critic(params: Params, obs: Any, memory: Memory) -> tuple[Any, Memory]:
         return model.apply({"params": params}, encode(obs), method="critic"), memory
 
-    return ActorCritic(init, actor, critic)
+    return ActorCritic(
+        init_params,
+        actor,
+        critic,
+        groups=parameter_groups,
+        rescale=rescale_value,
+        set_log_std=overwrite_log_std if head.scheduled else None,
+        bounds=head.bounds,
+    )
 
 
-def draw_kernels(key: jax.Array, params: Params) -> Params:
-    """`params` with orthogonal kernels, of gain .01 (policy), 1 (value), √2 (others).
+def draw_kernels(
+    key: jax.Array,
+    params: Params,
+    *,
+    init: str = "orthogonal",
+    init_std: float = 0.01,
+    activation: str = "tanh",
+    hidden_gain: float | None = math.sqrt(2),
+    policy_gain: float = 0.01,
+    value_gain: float = 1.0,
+) -> Params:
+    """`params` with kernels drawn by the scheme `init`, of `initializers.SCHEMES`.
+
+    Under every scheme the last layer of the policy is `policy_gain` times, that of the
+    critic `value_gain` times, what a linear layer gets: a semi-orthogonal matrix, or
+    normals of variance 2 / (fan_in + fan_out) (xavier), 1 / fan_in (kaiming, lecun) or
+    `init_std`² (normal). Hidden layers have the factor `hidden_gain` if orthogonal
+    (`activation_gain` if None), `activation_gain` if kaiming; the others' have none, as
+    their sources say. Gains and `init_std` may be traced.
+
+    Raises:
+      ValueError: no such scheme or activation.
 
     Source: Huang et al., "The 37 implementation details of proximal policy
     optimization", 2022, detail 2.
     """
-    flat = flatten_dict(params)
+    flat: Any = flatten_dict(params)
     kernels = {path: x for path, x in flat.items() if path[-1] == "kernel"}
-    gains = {"policy": 0.01, "value": 1.0}
+    if init == "kaiming" or (init == "orthogonal" and hidden_gain is None):
+        hidden_gain = activation_gain(activation)
+    elif init != "orthogonal":
+        hidden_gain = 1.0
+    gains = {"policy": policy_gain, "value": value_gain}
     drawn = {
-        path: gains.get(path[0], math.sqrt(2)) * orthogonal(noise)
+        path: draw_kernel(
+            noise,
+            flat.get((*path[:-1], "bias")),
+            init,
+            gains.get(path[0], hidden_gain),
+            init_std,
+        )
         for path, noise in normals(key, kernels).items()
     }
     return unflatten_dict(flat | drawn)
+
+
+def draw_kernel(
+    noise: jax.Array, bias: jax.Array | None, init: str, gain: Any, std: Any
+) -> jax.Array:
+    """One layer's kernel from standard normals of its shape; see `draw_kernels`.
+
+    The bias `[outputs]` tells outputs from inputs, whichever way round the kernel is;
+    without one, the last axis are the outputs. All axes but the last two are a window.
+
+    Raises:
+      ValueError: no such scheme.
+    """
+    outputs = noise.shape[-1] if bias is None else bias.size
+    fan_in = noise.size // outputs
+    fan_out = outputs * math.prod(noise.shape[:-2])
+    if init == "orthogonal":
+        return gain * orthogonal(noise)
+    if init == "xavier":
+        return gain * xavier(noise, fan_in, fan_out)
+    if init == "kaiming":
+        return kaiming(noise, fan_in, gain)
+    if init == "lecun":
+        return gain * lecun(noise, fan_in)
+    if init == "normal":
+        return gain * normal(noise, std)
+    raise ValueError(f"Expected init to be one of {', '.join(SCHEMES)}, got {init}.")
+
+
+GROUPS = {"torso": "shared", "critic_torso": "critic", "value": "critic"}
+GROUPS |= {"actor_torso": "actor", "policy": "actor"}
+
+
+def parameter_groups(params: Params) -> Any:
+    """Whose each parameter of `make_mlp` is: a tree of "shared", "actor", "critic"."""
+    return {
+        name: jax.tree.map(lambda _, group=GROUPS[name]: group, part)
+        for name, part in params.items()
+    }
+
+
+def rescale_value(
+    params: Params, scale: float | jax.Array, shift: float | jax.Array
+) -> Params:
+    """`params` whose critic gives scale V + shift: w' = scale w, b' = scale b + shift.
+
+    PopArt's step: at scale = σ / σ' and shift = (μ − μ') / σ', what the critic predicts
+    in rewards, σ V + μ, stays the same under new statistics μ', σ'. Source: van Hasselt
+    et al., "Learning values across many orders of magnitude", 2016, proposition 1.
+    """
+    value = params["value"]
+    kernel, bias = scale * value["kernel"], scale * value["bias"] + shift
+    return {**params, "value": {"kernel": kernel, "bias": bias}}
+
+
+def overwrite_log_std(params: Params, log_std: float | jax.Array) -> Params:
+    """`params` with a scalar `log_std` in every dimension of a scheduled policy."""
+    policy = params["policy"]
+    every = jnp.full_like(policy["log_std"], log_std)
+    return {**params, "policy": {**policy, "log_std": every}}
 
 
 def make_encoder(space: gymnasium.spaces.Space) -> Callable[[Any], jax.Array]:

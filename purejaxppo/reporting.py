@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from purejaxppo.reliability import Summary, binned, markdown, summarize
+from purejaxppo.reliability import (
+    Summary,
+    binned,
+    entropy_collapsed,
+    markdown,
+    summarize,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -31,6 +37,21 @@ def summaries(dataset: "xarray.Dataset", alpha: float) -> dict[str, Summary]:
     }
 
 
+def cautions(dataset: "xarray.Dataset") -> list[str]:
+    """What a reader of the table should know beside it, a line each."""
+    if "entropy" not in dataset:
+        return []
+    entropy = dataset["entropy"].values.astype(np.float64)
+    collapsed = entropy_collapsed(entropy, dataset.attrs.get("action_dims", 0))
+    if not collapsed.any():
+        return []
+    return [
+        f"Warning: the policy's entropy collapsed in the first quarter of the training "
+        f"in {collapsed.sum()} of {collapsed.size} runs; a higher ent_coef, or an "
+        f"ent_schedule, keeps them exploring."
+    ]
+
+
 def write_report(directory: Path, dataset: "xarray.Dataset", alpha: float) -> None:
     """Write `report.md` and a picture of each curve into the study's directory."""
     env, steps = dataset.attrs["env"], dataset["env_steps"].values
@@ -39,6 +60,7 @@ def write_report(directory: Path, dataset: "xarray.Dataset", alpha: float) -> No
         metric, picture = next((m, p) for m, (n, p) in CURVES.items() if n == name)
         draw(directory / picture, dataset, metric, alpha)
         parts += [markdown(summary, name), f"![{name}]({picture})"]
+    parts += cautions(dataset)
     (directory / "report.md").write_text("\n\n".join(parts) + "\n")
 
 

@@ -8,14 +8,39 @@ single update's share from the end, and the end itself is reached with the run's
 import jax
 import jax.numpy as jnp
 
+Scalar = float | jax.Array
 
-def progress(update: float | jax.Array, num_updates: int) -> jax.Array:
+
+def progress(update: Scalar, num_updates: int) -> jax.Array:
     """U / U of update number `update` = u of `num_updates` = U, in [0, 1)."""
     return jnp.asarray(update, jnp.float32) / num_updates
 
 
-def linear(
-    initial: float | jax.Array, final: float | jax.Array, progress: float | jax.Array
-) -> jax.Array:
+def linear(initial: Scalar, final: Scalar, progress: Scalar) -> jax.Array:
     """Initial + (final - initial) * progress: a straight line over the whole run."""
     return jnp.asarray(initial + (final - initial) * jnp.asarray(progress))
+
+
+def exponential(initial: Scalar, decay: Scalar, update: Scalar) -> jax.Array:
+    """Initial * decayᵘ at update number u."""
+    return jnp.asarray(initial * jnp.asarray(decay, jnp.float32) ** update)
+
+
+def piecewise(
+    times: tuple[Scalar, ...], values: tuple[Scalar, ...], progress: Scalar
+) -> jax.Array:
+    """Straight lines between (time, value) points; constant before and after them."""
+    xs, ys = (jnp.stack([jnp.float32(v) for v in row]) for row in (times, values))
+    return jnp.interp(jnp.asarray(progress), xs, ys)
+
+
+def staircase(
+    initial: Scalar,
+    decay: Scalar,
+    every: int,
+    minimum: Scalar,
+    time: Scalar,
+) -> jax.Array:
+    """max(minimum, initial − decay ⌊time / every⌋)."""
+    falls = jnp.floor(jnp.asarray(time, jnp.float32) / every)
+    return jnp.maximum(minimum, initial - decay * falls)

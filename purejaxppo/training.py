@@ -7,44 +7,34 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purejaxppo.advantages import discounted_returns, gae
+from purejaxppo.coefficients import Adaptive, at_update, init_adaptive, sigma_at
 from purejaxppo.config import Config
-from purejaxppo.distributions import Sampler, keyed_sampler, make_action_head
-from purejaxppo.environments import Environment, EnvParams, make_reset, make_step
+from purejaxppo.critic_scale import init_critic_scale
+from purejaxppo.distributions import temper
+from purejaxppo.environments import EnvParams, make_step
+from purejaxppo.estimates import init_advantage_scale
 from purejaxppo.evaluation import evaluate
+from purejaxppo.learning import Batch, Learned, learn
 from purejaxppo.losses import explained_variance
-from purejaxppo.networks import Network, Params, make_mlp
-from purejaxppo.optimizers import make_optimizer
-from purejaxppo.rollouts import (
-    Collector,
-    Transition,
-    init_collector,
-    rollout,
-)
-from purejaxppo.schedules import linear, progress
+from purejaxppo.networks import Network, Params
+from purejaxppo.objectives import Loss, Minibatch
+from purejaxppo.parts import Parts, collecting_reset, make_parts
+from purejaxppo.rewards import init_reward_scale, shape_rewards
+from purejaxppo.rollouts import Collector, Ended, init_collector, rollout
 from purejaxppo.statistics import (
-    RunningStatistics,
     batch_statistics,
     init_statistics,
     merge,
-    scale,
     standardize,
 )
-from purejaxppo.suites import adapt
-from purejaxppo.updates import Learner, Loss, Minibatch, ppo_loss, update
-
-
-class RewardScale(NamedTuple):
-    """Running statistics of the discounted return, and each environment's own `[N]`."""
-
-    statistics: RunningStatistics
-    carried: jax.Array
+from purejaxppo.techniques import ScheduledSigma
+from purejaxppo.updates import Report
 
 
 class TrainState(NamedTuple):
     """All that a run carries from update to update; arrays only, so it can be saved.
 
-    `obs_statistics` and `reward_scale` are `()` where they are off.
+    What belongs to a technique that is off is `()`.
     """
 
     params: Params
@@ -52,6 +42,9 @@ class TrainState(NamedTuple):
     collector: Collector
     obs_statistics: Any
     reward_scale: Any
+    critic_scale: Any
+    advantage_scale: Any
+    adaptive: Adaptive
     update: jax.Array
     key: jax.Array
 
@@ -63,7 +56,10 @@ class Metrics(NamedTuple):
     that ended in the update, NaN where none did. `evaluation_return` and
     `evaluation_length` are NaN between evaluations, and `()` where evaluation is off.
     Losses and `grad_norm` (before clipping) are means over the minibatches, and
-    `finite` says whether all parameters are.
+    `finite` says whether all parameters are. Those with a default are `()` where the
+    technique that they belong to is off: `stopped` is the share of the minibatches
+    that came after `kl_stop`, `kl_coef`, `ent_coef` and `clip_eps` are what the update
+    was made with where they change.
     """
 
     episode_return: jax.Array
@@ -78,6 +74,17 @@ class Metrics(NamedTuple):
     grad_norm: jax.Array
     learning_rate: jax.Array
     finite: jax.Array
+    kl_k1: Any = ()
+    kl_k2: Any = ()
+    ratio_mean: Any = ()
+    ratio_std: Any = ()
+    ratio_min: Any = ()
+    ratio_max: Any = ()
+    policy_kl: Any = ()
+    stopped: Any = ()
+    kl_coef: Any = ()
+    ent_coef: Any = ()
+    clip_eps: Any = ()
     evaluation_return: Any = ()
     evaluation_length: Any = ()
 
@@ -110,18 +117,6 @@ class PPO(NamedTuple):
     network: Network
 
 
-class _Parts(NamedTuple):
-    """What `make_ppo` settles once, before anything is traced."""
-
-    config: Config
-    env: Environment
-    env_params: EnvParams
-    network: Network
-    loss: Loss
-    sampler: Sampler
-    to_env: Callable[[Any], Any]
-
-
 def make_ppo(
     config: Config,
     env: Any,
@@ -142,31 +137,16 @@ def make_ppo(
 
     Raises:
       TypeError: `env` is no environment.
-      ValueError: a space is not supported.
+      ValueError: a space is not supported, or the user's own network or loss lacks
+        what a technique of the config needs.
     """
-    env = adapt(env)
-    env_params = env.default_params if env_params is None else env_params
-    head = make_action_head(env.action_space(env_params))
-    sampler = head.sampler if network is None else keyed_sampler()
-    if network is None:
-        network = make_mlp(
-            env.observation_space(env_params),
-            head,
-            widths=config.network.widths,
-            activation=config.network.activation,
-            layer_norm=config.network.layer_norm,
-            shared=config.network.shared,
-            log_std_init=config.network.log_std_init,
-        )
-    parts = _Parts(
-        config, env, env_params, network, loss or ppo_loss, sampler, head.to_env
-    )
+    parts = make_parts(config, env, env_params, network, loss)
     return PPO(
         init=partial(_init, parts),
         step=partial(_step, parts),
         act=partial(_act, parts),
         advance=partial(_advance, parts),
-        network=network,
+        network=parts.network,
     )
 
 
@@ -193,67 +173,64 @@ def make_train(
     return train
 
 
-def _init(parts: _Parts, key: jax.Array) -> TrainState:
+def _init(parts: Parts, key: jax.Array) -> TrainState:
     config = parts.config
     params_key, env_key, key = jax.random.split(key, 3)
-    reset = make_reset(parts.env, parts.env_params)
-    collector = init_collector(env_key, reset, config.num_envs)
+    collector = init_collector(env_key, collecting_reset(parts), config.num_envs)
     params = parts.network.init(params_key, collector.now.obs)
-    obs_statistics, reward_scale = (), ()
+    obs_statistics = ()
     if config.normalize_observation is not None:
         obs_statistics = jax.tree.map(
             lambda x: init_statistics(x.shape[1:]), collector.now.obs
         )
-    if config.normalize_reward is not None:
-        reward_scale = RewardScale(init_statistics(), jnp.zeros(config.num_envs))
     return TrainState(
-        params=params,
-        opt_state=make_optimizer(config.max_grad_norm, config.adam_eps).init(params),
+        params=_set_sigma(parts, params, jnp.int32(0)),
+        opt_state=parts.optimizer.init(params),
         collector=collector,
         obs_statistics=obs_statistics,
-        reward_scale=reward_scale,
+        reward_scale=init_reward_scale(config),
+        critic_scale=init_critic_scale(config),
+        advantage_scale=init_advantage_scale(config),
+        adaptive=init_adaptive(config),
         update=jnp.int32(0),
         key=key,
     )
 
 
-def _step(parts: _Parts, state: TrainState) -> tuple[TrainState, Metrics]:
-    config, network = parts.config, parts.network
+def _step(parts: Parts, state: TrainState) -> tuple[TrainState, Metrics]:
+    config = at_update(parts.config, state.adaptive, state.update)
     rollout_key, update_key, key = jax.random.split(state.key, 3)
+    params = _set_sigma(parts, state.params, state.update)
     see = _observer(config, state.obs_statistics)
     collector, steps, ended = rollout(
         rollout_key,
         state.collector,
-        lambda obs: network.actor(state.params, see(obs), ())[0],
+        partial(_behave, parts, params, see),
         parts.sampler,
         parts.to_env,
-        make_reset(parts.env, parts.env_params),
+        collecting_reset(parts),
         make_step(parts.env, parts.env_params),
         config.num_steps,
     )
-    reward, reward_scale = _scale_reward(config, state.reward_scale, steps)
-    batch = _make_batch(parts, state, steps._replace(reward=reward))
-    learning_rate = _learning_rate(config, state.update)
-    learner, diagnostics, grad_norm = update(
-        update_key,
-        Learner(params=state.params, opt_state=state.opt_state),
-        batch,
-        partial(parts.loss, config, network),
-        make_optimizer(config.max_grad_norm, config.adam_eps),
-        learning_rate,
-        config,
+    reward, reward_scale = shape_rewards(config, state.reward_scale, steps)
+    before = Learned(
+        params=params,
+        opt_state=state.opt_state,
+        critic_scale=state.critic_scale,
+        advantage_scale=state.advantage_scale,
+        adaptive=state.adaptive,
     )
-    metrics = Metrics(
-        **ended._asdict(),
-        **diagnostics._asdict(),
-        explained_variance=explained_variance(batch.value, batch.target),
-        grad_norm=grad_norm,
-        learning_rate=learning_rate,
-        finite=_all_finite(learner.params),
+    batch = Batch(
+        obs=see(_flat(steps.obs)),
+        next_obs=see(_flat(steps.next_obs)),
+        steps=steps._replace(reward=reward),
     )
+    learned, report, data = learn(
+        update_key, parts, config, state.update, before, batch
+    )
+    metrics = _metrics(config, ended, report, data, learned.params)
     state = TrainState(
-        params=learner.params,
-        opt_state=learner.opt_state,
+        **learned._asdict(),
         collector=collector,
         obs_statistics=_see_more(config, state.obs_statistics, steps.obs),
         reward_scale=reward_scale,
@@ -263,46 +240,60 @@ def _step(parts: _Parts, state: TrainState) -> tuple[TrainState, Metrics]:
     return state, metrics
 
 
-def _learning_rate(config: Config, update: jax.Array) -> jax.Array:
-    learning_rate = jnp.asarray(config.learning_rate, jnp.float32)
-    if not config.anneal_lr:
-        return learning_rate
-    return linear(learning_rate, 0.0, progress(update, config.num_updates))
-
-
-def _make_batch(parts: _Parts, state: TrainState, steps: Transition) -> Minibatch:
-    """Values, advantages and targets of a rollout, flat `[T * N, ...]`."""
-    config, critic = parts.config, parts.network.critic
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps)
-    see = _observer(config, state.obs_statistics)
-    obs = see(flat.obs)
-    value, _ = critic(state.params, obs, ())
-    _check_shape("network.critic's values", value, flat.reward)
-    _check_shape("the action distribution's log_prob", flat.log_prob, flat.reward)
-    next_value, _ = critic(state.params, see(flat.next_obs), ())
-    advantage = gae(
-        steps.reward,
-        value.reshape(steps.reward.shape),
-        next_value.reshape(steps.reward.shape),
-        steps.terminated,
-        steps.truncated,
-        config.gamma,
-        config.gae_lambda,
-    ).reshape(-1)
-    return Minibatch(
-        obs=obs,
-        action=flat.action,
-        log_prob=flat.log_prob,
-        value=value,
-        advantage=advantage,
-        target=advantage + value,
+def _metrics(
+    config: Config, ended: Ended, report: Report, data: Minibatch, params: Params
+) -> Metrics:
+    return Metrics(
+        **ended._asdict(),
+        **report.diagnostics._asdict(),
+        explained_variance=explained_variance(data.value, data.target, data.weight),
+        grad_norm=report.grad_norm,
+        learning_rate=jnp.asarray(_policy_learning_rate(config)),
+        finite=_all_finite(params),
+        stopped=report.stopped,
+        **_changing(config),
     )
 
 
-def _check_shape(name: str, x: jax.Array, like: jax.Array) -> None:
-    # `[batch, 1]` would broadcast against `[batch]`, and train wrongly without a word.
-    if x.shape != like.shape:
-        raise ValueError(f"Expected {name} to be of shape [batch], got {x.shape}.")
+def _behave(parts: Parts, params: Params, see: Callable[[Any], Any], obs: Any) -> Any:
+    """The action distribution that collects: the policy's, tempered if asked for."""
+    distribution, _ = parts.network.actor(params, see(obs), ())
+    if parts.config.temperature is None:
+        return distribution
+    return temper(distribution, parts.config.temperature)
+
+
+def _set_sigma(parts: Parts, params: Params, update: jax.Array) -> Params:
+    """Parameters with the standard deviation of this update, where it is scheduled."""
+    sigma = parts.config.network.sigma
+    set_log_std = getattr(parts.network, "set_log_std", None)
+    if not isinstance(sigma, ScheduledSigma) or set_log_std is None:
+        return params
+    return set_log_std(params, jnp.log(sigma_at(parts.config, sigma, update)))
+
+
+def _policy_learning_rate(config: Config) -> Any:
+    group = config.actor_optimizer
+    if group is None or group.learning_rate is None:
+        return config.learning_rate
+    return group.learning_rate
+
+
+def _changing(config: Config) -> dict[str, Any]:
+    """The numbers of this update that its config lets change, by metric's name."""
+    changing: dict[str, Any] = {}
+    if config.ent_schedule is not None:
+        changing["ent_coef"] = config.ent_coef
+    if config.anneal_clip:
+        changing["clip_eps"] = config.clip_eps
+    if config.kl_penalty is not None and config.kl_penalty.adaptive:
+        changing["kl_coef"] = config.kl_penalty.coef
+    return changing
+
+
+def _flat(tree: Any) -> Any:
+    """`[T, N, ...]` -> `[T * N, ...]`."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
 
 
 def _observer(config: Config, statistics: Any) -> Callable[[Any], Any]:
@@ -325,22 +316,6 @@ def _see_more(config: Config, statistics: Any, obs: Any) -> Any:
     )
 
 
-def _scale_reward(
-    config: Config, reward_scale: Any, steps: Transition
-) -> tuple[jax.Array, Any]:
-    """Rewards `[T, N]` over the running std of the discounted return, and its state."""
-    if config.normalize_reward is None:
-        return steps.reward, reward_scale
-    done = steps.terminated | steps.truncated
-    total, carried = discounted_returns(
-        steps.reward, done, reward_scale.carried, config.gamma
-    )
-    statistics = merge(reward_scale.statistics, batch_statistics(total, (0, 1)))
-    clip, eps = config.normalize_reward.clip, config.normalize_reward.eps
-    reward = scale(steps.reward, statistics, clip, eps)
-    return reward, RewardScale(statistics=statistics, carried=carried)
-
-
 def _all_finite(params: Params) -> jax.Array:
     # One sum a leaf: NaN and infinity pass through it.
     sums = [jnp.abs(x).sum() for x in jax.tree.leaves(params)]
@@ -348,7 +323,7 @@ def _all_finite(params: Params) -> jax.Array:
 
 
 def _act(
-    parts: _Parts, state: TrainState, obs: Any, key: jax.Array | None = None
+    parts: Parts, state: TrainState, obs: Any, key: jax.Array | None = None
 ) -> Any:
     see = _observer(parts.config, state.obs_statistics)
     distribution, _ = parts.network.actor(state.params, see(obs), ())
@@ -358,7 +333,7 @@ def _act(
 
 
 def _advance(
-    parts: _Parts, state: TrainState, update: jax.Array
+    parts: Parts, state: TrainState, update: jax.Array
 ) -> tuple[TrainState, Metrics]:
     state, metrics = _step(parts, state)
     evaluation, num_updates = parts.config.evaluation, parts.config.num_updates
@@ -374,7 +349,7 @@ def _advance(
     )
 
 
-def _evaluate(parts: _Parts, state: TrainState) -> tuple[jax.Array, jax.Array]:
+def _evaluate(parts: Parts, state: TrainState) -> tuple[jax.Array, jax.Array]:
     evaluation = parts.config.evaluation
     assert evaluation is not None
 

@@ -1,129 +1,330 @@
-"""Learning from one batch: epochs x minibatches as one scan over rows of indices."""
+"""Learning from one batch: epochs x minibatches as scans over rows of indices."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from purejaxppo import losses
-from purejaxppo.advantages import normalize
+from purejaxppo.coefficients import follow_learning_rate
 from purejaxppo.config import Config
+from purejaxppo.estimates import normalize
 from purejaxppo.networks import Network, Params
+from purejaxppo.objectives import (
+    Diagnostics,
+    Loss,
+    Minibatch,
+    actor_loss,
+    critic_loss,
+)
+from purejaxppo.optimizers import descend, hold_params, hold_state
 from purejaxppo.permutations import draw_permutations
+from purejaxppo.techniques import KLLearningRate, KLStop
 
-
-class Minibatch(NamedTuple):
-    """What a loss learns from, `[B, ...]`; `value` and `log_prob` are the rollout's."""
-
-    obs: Any
-    action: Any
-    log_prob: jax.Array
-    value: jax.Array
-    advantage: jax.Array
-    target: jax.Array
-
-
-class Diagnostics(NamedTuple):
-    """What a loss says of itself, scalars."""
-
-    policy_loss: jax.Array
-    value_loss: jax.Array
-    entropy: jax.Array
-    approx_kl: jax.Array
-    clip_fraction: jax.Array
-
-
-Loss = Callable[[Config, Network, Params, Minibatch], tuple[jax.Array, Diagnostics]]
+BOTH, ACTOR, CRITIC = "both", "actor", "critic"
+"""What a phase of an update trains."""
 
 
 class Learner(NamedTuple):
-    """What an update changes."""
+    """What an update changes.
+
+    `learning_rate` is carried where it follows the KL, and `stopped` where a high KL
+    ends the update; `()` where they are off.
+    """
 
     params: Params
     opt_state: Any
+    learning_rate: Any = ()
+    stopped: Any = ()
 
 
-def ppo_loss(
-    config: Config, network: Network, params: Params, batch: Minibatch
-) -> tuple[jax.Array, Diagnostics]:
-    """PPO-Clip: L = L_clip + vf_coef L_value − ent_coef H.
+class Lesson(NamedTuple):
+    """What an update learns by, the same for all its minibatches.
 
-    `make_ppo(..., loss=)` takes any function of this signature in its place.
+    Attributes:
+      config: with the numbers of this update.
+      network: what is trained.
+      loss: of actor and critic together.
+      optimizer: gives a direction, see `make_optimizer`.
+      groups: params -> label of each leaf, where actor and critic have optimizers of
+        their own, else `None`.
+      warming_up: whether the actor is paused in this update; `None` where never.
+      refresh: params -> batch with new estimates, where each epoch begins with them.
     """
-    distribution, _ = network.actor(params, batch.obs, ())
-    value, _ = network.critic(params, batch.obs, ())
-    log_ratio = distribution.log_prob(batch.action) - batch.log_prob
-    ratio = jnp.exp(log_ratio)
-    policy_loss = losses.clipped_surrogate(ratio, batch.advantage, config.clip_eps)
-    if config.vf_clip_eps is None:
-        value_loss = losses.squared_error(value, batch.target)
-    else:
-        value_loss = losses.clipped_squared_error(
-            value, batch.value, batch.target, config.vf_clip_eps
-        )
-    entropy = distribution.entropy().mean()
-    loss = policy_loss + config.vf_coef * value_loss - config.ent_coef * entropy
-    return loss, Diagnostics(
-        policy_loss=policy_loss,
-        value_loss=value_loss,
-        entropy=entropy,
-        approx_kl=losses.approximate_kl(log_ratio),
-        clip_fraction=losses.clip_fraction(ratio, config.clip_eps),
-    )
+
+    config: Config
+    network: Network
+    loss: Loss
+    optimizer: optax.GradientTransformation
+    groups: Callable[[Params], Any] | None = None
+    warming_up: jax.Array | None = None
+    refresh: Callable[[Params], Minibatch] | None = None
 
 
-def minibatch_rows(key: jax.Array, config: Config) -> jax.Array:
-    """Indices of every minibatch, `[epochs * minibatches, minibatch_size]`.
+class Report(NamedTuple):
+    """What was seen while learning; `stopped` is `()` where nothing stops."""
 
-    Each epoch is a permutation of the batch, so each sample is used once an epoch.
-    """
-    epochs = draw_permutations(key, config.num_epochs, config.batch_size)
-    return epochs.reshape(-1, config.minibatch_size)
+    diagnostics: Diagnostics
+    grad_norm: Any
+    stopped: Any = ()
 
 
 def update(
-    key: jax.Array,
-    learner: Learner,
-    batch: Minibatch,
-    loss: Callable[[Params, Minibatch], tuple[jax.Array, Diagnostics]],
-    optimizer: optax.GradientTransformation,
-    learning_rate: jax.Array,
-    config: Config,
-) -> tuple[Learner, Diagnostics, jax.Array]:
-    """Minimise `loss` over `num_epochs` x `num_minibatches` minibatches.
-
-    Args:
-      key: consumed.
-      learner: parameters and optimizer state.
-      batch: `[num_envs * num_steps, ...]`.
-      loss: (params, minibatch) -> (scalar, diagnostics).
-      optimizer: gives a direction; see `make_optimizer`.
-      learning_rate: of this update.
-      config: sizes and advantage normalisation.
+    key: jax.Array, learner: Learner, batch: Minibatch, lesson: Lesson
+) -> tuple[Learner, Report]:
+    """Learn from a batch `[num_envs * num_steps, ...]` in epochs of minibatches.
 
     Returns:
-      The learner, the diagnostics and the gradient's global norm before any clipping,
-      both as means over the minibatches.
+      The learner, and the means over minibatches of what each reported: diagnostics,
+      the gradient's global norm before any clipping, and whether learning had stopped
+      (the least and the greatest ratio are those over all minibatches).
     """
-    if config.normalize_advantage == "batch":
-        batch = batch._replace(advantage=normalize(batch.advantage))
+    config = lesson.config
+    plan = phases(config)
+    rows = minibatch_rows(key, config, sum(num_epochs for _, num_epochs in plan))
+    if config.normalize_advantage == "batch" and lesson.refresh is None:
+        batch = _normalized(config, batch)
+    reports, start = [], 0
+    for phase, num_epochs in plan:
+        epoch = partial(_epoch, lesson, phase, batch)
+        learner, seen = jax.lax.scan(epoch, learner, rows[start : start + num_epochs])
+        reports.append(seen)
+        start += num_epochs
+    return learner, summarize(reports)
 
-    def learn(
-        learner: Learner, row: jax.Array
-    ) -> tuple[Learner, tuple[Diagnostics, jax.Array]]:
-        minibatch = jax.tree.map(lambda x: x[row], batch)
-        if config.normalize_advantage == "minibatch":
-            minibatch = minibatch._replace(advantage=normalize(minibatch.advantage))
-        grads, diagnostics = jax.grad(loss, has_aux=True)(learner.params, minibatch)
-        direction, opt_state = optimizer.update(grads, learner.opt_state)
-        params = jax.tree.map(
-            lambda p, d: p - learning_rate * d, learner.params, direction
+
+def phases(config: Config) -> list[tuple[str, int]]:
+    """What is trained for how many epochs: both, then whichever has epochs left."""
+    actor = 0 if config.trpo else config.num_epochs
+    critic = config.critic_epochs or config.num_epochs
+    both = min(actor, critic)
+    plan = [(BOTH, both), (ACTOR, actor - both), (CRITIC, critic - both)]
+    return [(phase, num_epochs) for phase, num_epochs in plan if num_epochs]
+
+
+def minibatch_rows(key: jax.Array, config: Config, num_epochs: int) -> jax.Array:
+    """Indices of every minibatch, `[num_epochs, num_minibatches, minibatch_size]`.
+
+    Each epoch uses each sample once: in a random order; by whole environments, each
+    with its steps in order; or always as they came, `[T, N]` flattened.
+    """
+    shape = num_epochs, config.num_minibatches, config.minibatch_size
+    if config.shuffle == "none":
+        return jnp.broadcast_to(
+            jnp.arange(config.batch_size).reshape(1, *shape[1:]), shape
         )
-        norm = optax.tree.norm(grads)
-        return Learner(params=params, opt_state=opt_state), (diagnostics, norm)
+    if config.shuffle == "transitions":
+        order = draw_permutations(key, num_epochs, config.batch_size)
+        return order.reshape(shape)
+    # Sorted: of few, `draw_permutations` does not reach every order alike.
+    envs = jnp.argsort(jax.random.bits(key, (num_epochs, config.num_envs)), axis=1)
+    envs = envs.reshape(num_epochs, config.num_minibatches, -1, 1)
+    steps = jnp.arange(config.num_steps).reshape(1, 1, 1, -1)
+    return (steps * config.num_envs + envs).reshape(shape)
 
-    rows = minibatch_rows(key, config)
-    learner, (diagnostics, norm) = jax.lax.scan(learn, learner, rows)
-    return learner, jax.tree.map(jnp.mean, diagnostics), norm.mean()
+
+def _normalized(config: Config, batch: Minibatch) -> Minibatch:
+    advantage = normalize(config, batch.advantage, batch.weight)
+    return batch._replace(advantage=advantage)
+
+
+def _epoch(
+    lesson: Lesson, phase: str, batch: Minibatch, learner: Learner, rows: jax.Array
+) -> tuple[Learner, Report]:
+    config = lesson.config
+    if lesson.refresh is not None:
+        batch = lesson.refresh(learner.params)
+        if config.normalize_advantage == "batch":
+            batch = _normalized(config, batch)
+    still = _policy_still(lesson, learner.stopped)
+    learn = partial(_learn, lesson, phase, batch)
+    learner, report = jax.lax.scan(learn, learner, rows)
+    if phase == CRITIC:
+        return learner, report
+    seen = report.diagnostics
+    stopped = stops(config.kl_stop, "epoch", learner.stopped, seen)
+    rate = adapt(lesson, "epoch", learner.learning_rate, seen, still)
+    return learner._replace(stopped=stopped, learning_rate=rate), report
+
+
+def _learn(
+    lesson: Lesson, phase: str, batch: Minibatch, learner: Learner, row: jax.Array
+) -> tuple[Learner, Report]:
+    config = lesson.config
+    minibatch = jax.tree.map(lambda x: x[row], batch)
+    if config.normalize_advantage == "minibatch":
+        minibatch = _normalized(config, minibatch)
+    objective = partial(_objective, lesson, phase, learner.stopped)
+    grads, (diagnostics, stopped) = jax.grad(objective, has_aux=True)(
+        learner.params, minibatch
+    )
+    direction, opt_state = lesson.optimizer.update(
+        grads, learner.opt_state, learner.params
+    )
+    rates, labels = learning_rates(lesson, learner), _labels(lesson, grads)
+    params = descend(learner.params, direction, rates, labels)
+    after = Learner(params, opt_state, learner.learning_rate, stopped)
+    after = _hold(lesson, phase, learner, after)
+    if phase != CRITIC:
+        still = _policy_still(lesson, learner.stopped)
+        rate = adapt(lesson, "minibatch", learner.learning_rate, diagnostics, still)
+        after = after._replace(learning_rate=rate)
+    return after, Report(diagnostics, optax.tree.norm(grads), stopped)
+
+
+def _objective(
+    lesson: Lesson, phase: str, stopped: Any, params: Params, batch: Minibatch
+) -> tuple[jax.Array, tuple[Diagnostics, Any]]:
+    """The loss of a phase, with its diagnostics and whether learning has stopped."""
+    config, network = lesson.config, lesson.network
+    if phase == CRITIC:
+        value_loss = critic_loss(config, network, params, batch)
+        blank = Diagnostics((), value_loss, (), (), ())
+        return config.vf_coef * value_loss, (blank, stopped)
+    if not config.pauses_a_part:
+        loss, diagnostics = lesson.loss(config, network, params, batch)
+        stopped = stops(config.kl_stop, "minibatch", stopped, diagnostics)
+        return loss, (diagnostics, stopped)
+    loss, diagnostics = actor_loss(config, network, params, batch)
+    stopped = stops(config.kl_stop, "minibatch", stopped, diagnostics)
+    paused = _actor_paused(lesson, stopped)
+    if paused is not None:
+        loss = jnp.where(paused, 0, loss)
+    if phase == BOTH:
+        value_loss = critic_loss(config, network, params, batch)
+        loss = loss + config.vf_coef * value_loss
+        diagnostics = diagnostics._replace(value_loss=value_loss)
+    return loss, (diagnostics, stopped)
+
+
+# --- What a high KL does ------------------------------------------------------------
+
+
+def stops(rule: KLStop | None, at: str, stopped: Any, diagnostics: Diagnostics) -> Any:
+    """Whether learning has stopped, after a look at the KL if this is the time for it.
+
+    d > factor · target, d the KL's estimate so far in this update.
+    """
+    if rule is None or rule.at != at:
+        return stopped
+    return stopped | (estimated_kl(rule, diagnostics) > rule.factor * rule.target)
+
+
+def adapt(
+    lesson: Lesson,
+    at: str,
+    learning_rate: Any,
+    diagnostics: Diagnostics,
+    still: jax.Array | None,
+) -> Any:
+    """The learning rate after a look at the KL, if this is the time for it.
+
+    The KL of a policy that stood `still` says nothing of the rate.
+    """
+    rule = lesson.config.kl_learning_rate
+    if rule is None or rule.at != at:
+        return learning_rate
+    rate = follow_learning_rate(rule, learning_rate, estimated_kl(rule, diagnostics))
+    return rate if still is None else jnp.where(still, learning_rate, rate)
+
+
+def estimated_kl(rule: KLStop | KLLearningRate, diagnostics: Diagnostics) -> jax.Array:
+    """The estimate of KL(old ‖ new) that a rule looks at; an epoch's mean."""
+    name = {"k1": "kl_k1", "k2": "kl_k2", "k3": "approx_kl"}[rule.estimator]
+    estimate = getattr(diagnostics, name)
+    if isinstance(estimate, tuple):
+        raise ValueError(
+            f"Expected the loss's diagnostics to have {name}, which the estimator "
+            f"{rule.estimator} of the KL needs, got none."
+        )
+    return jnp.mean(estimate)
+
+
+def _policy_still(lesson: Lesson, stopped: Any) -> jax.Array | None:
+    """Whether the policy does not move; `None` where nothing can hold it."""
+    if lesson.config.kl_stop is None:
+        return lesson.warming_up
+    return stopped if lesson.warming_up is None else stopped | lesson.warming_up
+
+
+def _actor_paused(lesson: Lesson, stopped: Any) -> jax.Array | None:
+    """Whether only the critic learns; `None` where nothing can pause the actor."""
+    rule = lesson.config.kl_stop
+    if rule is None or rule.scope != "policy":
+        return lesson.warming_up
+    return _policy_still(lesson, stopped)
+
+
+def _hold(lesson: Lesson, phase: str, before: Learner, after: Learner) -> Learner:
+    """`after`, but for what is paused: that stays as it was, momentum included."""
+    rule = lesson.config.kl_stop
+    if rule is not None and rule.scope == "all":
+        held = jax.tree.map(
+            lambda old, new: jnp.where(after.stopped, old, new),
+            (before.params, before.opt_state),
+            (after.params, after.opt_state),
+        )
+        after = after._replace(params=held[0], opt_state=held[1])
+    actor = _actor_paused(lesson, after.stopped)
+    paused = {
+        BOTH: {"actor": actor},
+        ACTOR: {"critic": True, "actor": actor, "shared": actor},
+        CRITIC: {"actor": True},
+    }[phase]
+    if all(flag is None for flag in paused.values()):
+        return after
+    labels = _labels(lesson, before.params)
+    return after._replace(
+        params=hold_params(after.params, before.params, labels, paused),
+        opt_state=hold_state(after.opt_state, before.opt_state, paused),
+    )
+
+
+# --- Learning rates -----------------------------------------------------------------
+
+
+def learning_rates(lesson: Lesson, learner: Learner) -> Any:
+    """The learning rate, or that of each group of parameters by its label."""
+    config = lesson.config
+    common = config.learning_rate
+    if config.kl_learning_rate is not None:
+        common = learner.learning_rate
+    if not config.has_groups:
+        return common
+    groups = {
+        "actor": config.actor_optimizer,
+        "critic": config.critic_optimizer,
+        "shared": config.shared_optimizer,
+    }
+    own = {k: g.learning_rate for k, g in groups.items() if g is not None}
+    return {k: common if own.get(k) is None else own[k] for k in groups}
+
+
+def _labels(lesson: Lesson, params: Params) -> Any:
+    return None if lesson.groups is None else lesson.groups(params)
+
+
+# --- Summary ------------------------------------------------------------------------
+
+
+def summarize(reports: list[Report]) -> Report:
+    """One report of many, `[epochs, minibatches]` of each phase."""
+
+    def over_phases(name: str, parts: list[Any]) -> Any:
+        parts = [x.reshape(-1) for x in parts if not isinstance(x, tuple)]
+        if not parts:
+            return ()
+        reduce = {"ratio_min": jnp.min, "ratio_max": jnp.max}.get(name, jnp.mean)
+        return reduce(jnp.concatenate(parts) if len(parts) > 1 else parts[0])
+
+    diagnostics = {
+        name: over_phases(name, [getattr(r.diagnostics, name) for r in reports])
+        for name in Diagnostics._fields
+    }
+    return Report(
+        diagnostics=Diagnostics(**diagnostics),
+        grad_norm=over_phases("grad_norm", [r.grad_norm for r in reports]),
+        stopped=over_phases("stopped", [r.stopped for r in reports]),
+    )

@@ -10,10 +10,19 @@ import jax
 import pytest
 from rich.console import Console
 
-from benchmarks import ours, peers, peers_environment, results, startup, throughput
+from benchmarks import (
+    ours,
+    peers,
+    peers_environment,
+    presets,
+    results,
+    startup,
+    throughput,
+)
 from benchmarks.jobs import Job, parse_job, parse_size, positive
 from benchmarks.spread import Spread, paired_ratio, spread
 from benchmarks.workers import ROOT, answer_lines
+from purejaxppo.presets import PRESETS
 
 FACTS = {
     "device": {"name": "a processor", "platform": "cpu", "count": 2},
@@ -191,6 +200,55 @@ def test_our_program_trains_the_job():
     program = ours.make_program(JOB)
     result = jax.eval_shape(program.function, program.make_keys(0))
     assert result.metrics.episode_return.shape == (2, 1)
+
+
+# --- Presets ------------------------------------------------------------------------
+
+
+def row(preset, iqm):
+    env = presets.env_of(preset)
+    return presets.Figures(preset, env, 2, 64, iqm, 1.0, 2.0, 0.5, 0.0, 0.0, 3.0)
+
+
+def test_presets_on_the_page_beat_their_bars_or_not():
+    page = presets.page([row("sb3", 401.0), row("rl_games", -500.0)], FACTS)
+    assert (
+        "| `sb3` | CartPole-v1 | 401.0 | [1.0, 2.0] | 0.5 | 0.0 | 400 | beaten |"
+        in page
+    )
+    assert "| `rl_games` | Pendulum-v1 |" in page and "| **missed** |" in page
+
+
+def test_presets_that_are_measured_are_not_run_again(tmp_path, monkeypatch, capsys):
+    path, asked = tmp_path / "presets.json", []
+    monkeypatch.setattr(presets, "use_this_machine", lambda: None)
+
+    def measure(preset, num_seeds, total_timesteps):
+        asked.append(preset)
+        return row(preset, float(len(asked)))
+
+    monkeypatch.setattr(presets, "measure", measure)
+    markdown = tmp_path / "presets.md"
+    presets.main(["--json", str(path), "--markdown", str(markdown)])
+    assert asked == list(PRESETS)
+    presets.main(["--json", str(path)])
+    assert len(asked) == len(PRESETS)
+    presets.main(["--json", str(path), "--only", "sb3"])
+    assert asked[len(PRESETS) :] == ["sb3"]
+    assert len(written_rows(path)) == len(PRESETS)
+    for preset in PRESETS:
+        assert f"| `{preset}` |" in markdown.read_text()
+    capsys.readouterr()
+
+
+def written_rows(path):
+    return json.loads(path.read_text())["results"]
+
+
+def test_a_preset_is_measured():
+    figures = presets.measure("cleanrl", num_seeds=2, total_timesteps=512)
+    assert (figures.env, figures.num_seeds) == ("CartPole-v1", 2)
+    assert figures.diverged == 0 and 5 < figures.iqm < 200
 
 
 def test_peers_get_our_jax_and_install_only_once(tmp_path, monkeypatch):

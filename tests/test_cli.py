@@ -1,14 +1,15 @@
 """The command line: what it makes, and one clear line for each bad input."""
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
-from purejaxppo import cli
-from purejaxppo.config import Config
-from purejaxppo.fields import leaves
+from purejaxppo import cli, presets, techniques
+from purejaxppo.config import SECTIONS, Config, NetworkConfig
+from purejaxppo.fields import leaves, replace
 from purejaxppo.study import store
 
 TINY = (
@@ -103,7 +104,7 @@ def test_bad_input_is_one_line(arguments, message, capsys, tmp_path, monkeypatch
     [
         ("bogus = 1", "Unknown key 'bogus'"),
         ("[config]\ngama = 0.9", "Unknown config field 'gama'; nearest: gamma"),
-        ("[config.network]\nwidth = [8]", "nearest: widths"),
+        ("[config.network]\nwidth = [8]", "nearest: network.widths"),
         ("[config]\ngamma = 7", "Expected gamma to be in [0, 1], got 7.0."),
         ('[config]\ngamma = "high"', "Expected gamma to be float, got 'high'."),
         ("[config", "to be TOML"),
@@ -123,7 +124,7 @@ def test_unknown_command_and_missing_study(capsys, tmp_path):
 
 
 def test_a_failure_is_one_line_too(capsys, monkeypatch):
-    def fail():
+    def fail(command):
         raise RuntimeError("first line\nsecond line")
 
     monkeypatch.setattr(cli, "_list", fail)
@@ -131,14 +132,130 @@ def test_a_failure_is_one_line_too(capsys, monkeypatch):
     assert capsys.readouterr().err == "purejaxppo: error: first line\n"
 
 
-def test_help_names_every_field(capsys):
+def asked(*arguments):
+    """The study that a command line asks for."""
+    command, given = cli._parse(("train", *arguments))
+    assert isinstance(command, cli.Train)
+    return cli._study(command, given)
+
+
+@pytest.mark.parametrize(
+    ("options", "changes"),
+    [
+        (
+            "--advantage n_step --advantage.n 3",
+            {"advantage": techniques.NStep(3)},
+        ),
+        ("--kl-stop.target .02", {"kl_stop": techniques.KLStop(target=0.02)}),
+        ("--trpo true --clip-eps none", {"trpo": techniques.TRPO(), "clip_eps": None}),
+        (
+            "--network.sigma state_sigma --network.sigma.high 1",
+            {"network": NetworkConfig(sigma=techniques.StateSigma(high=1.0))},
+        ),
+        (
+            "--ent-schedule.times 0,.5,1 --ent-schedule.factors 1,.1,0",
+            {"ent_schedule": techniques.Piecewise((0.0, 0.5, 1.0), (1.0, 0.1, 0.0))},
+        ),
+        ("--truncation none --shuffle none", {"truncation": "none", "shuffle": "none"}),
+    ],
+)
+def test_techniques_are_options(options, changes):
+    assert asked("CartPole-v1", *options.split()).config == Config(**changes)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--advantage nstep", "Expected advantage to be one of one_step, n_step"),
+        ("--advantage.baseline value", "Expected advantage to be given, as one of"),
+        ("--advantage one_step --advantage.n 3", "'advantage.n' of one_step"),
+        ("--advantage.m 3", "Unknown option '--advantage.m'; nearest: advantage"),
+        ("--trpo true", "Expected at most one of trpo and clip_eps, got both;"),
+        ("--kl-penalty.target none", "kl_penalty.target to be given if adaptive"),
+        ("--kl-penalty.coef -1", "Expected kl_penalty.coef to be >= 0, got -1.0."),
+        ("--dual-clip 3 --clip-eps none", "dual_clip only together with clip_eps"),
+        ("--network.sigma.value 0", "network.sigma.value to be > 0, got 0.0."),
+        ("--ent-schedule.times 0,a", "ent_schedule.times to be FLOAT,..., got '0,a'."),
+        ("--preset sb4", "Unknown preset 'sb4'; nearest: sb3"),
+        ("--preset trpo --clip-eps .2", "at most one of trpo and clip_eps, got both;"),
+        ("--preset sb3 --config x.toml", "at most one of --preset and --config"),
+    ],
+)
+def test_contradictions_are_one_line(options, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in fails(capsys, "train", "CartPole-v1", *options.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_presets_take_options_on_top():
+    study = asked("CartPole-v1", "--preset", "sb3", "--gamma", ".9", "--num-seeds", "2")
+    assert study.config == replace(presets.sb3(), {"gamma": 0.9})
+    assert (study.env, study.num_seeds) == ("CartPole-v1", 2)
+    off = asked("Pendulum-v1", "--preset", "ppo2_mujoco", "--normalize-reward", "none")
+    assert off.config == replace(presets.ppo2_mujoco(), {"normalize_reward": None})
+    resumed = ("--preset", "sb3", "--resume", "--output", "nowhere")
+    assert asked("CartPole-v1", *resumed).config == presets.sb3()
+
+
+def test_a_preset_is_trained_and_kept(tmp_path, capsys):
+    output = tmp_path / "study"
+    options = ("--preset", "dppo_morvan", "--total-timesteps", "128")
+    assert cli.main(("train", "Pendulum-v1", *options, "--output", str(output))) == 0
+    assert "training return" in capsys.readouterr().out
+    kept = store.read_job(output / "config.toml").config
+    assert kept == replace(presets.dppo_morvan(), {"total_timesteps": 128})
+    finite = store.read_results(output)["finite"]
+    assert finite.shape == (1, 2) and finite.all()
+
+
+def help_sections(text):
+    """Title of each box of a help text -> its options, in their order."""
+    sections, options = {}, []
+    for line in text.splitlines():
+        line = line.strip(" ╭─╮│")  # Boxes are blank where the output is no UTF-8.
+        if line == "positional arguments" or line.split()[-1:] == ["options"]:
+            options = sections.setdefault(line, [])
+        elif option := re.match(r"--(\w[\w.-]*)", line):
+            options.append(option[1].replace("-", "_"))
+    return sections
+
+
+def test_help_has_common_fields_first_and_each_field_in_its_section(
+    capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "120")
     with pytest.raises(SystemExit) as leave:
         cli.main(["train", "--help"])
     assert leave.value.code == 0
     text = capsys.readouterr().out
-    for leaf in leaves(Config):
-        if leaf.name != "network":
-            assert f"--{leaf.name.replace('_', '-')}" in text
+    sections = help_sections(text)
+    titles = [f"{title} options" for title in SECTIONS]
+    assert list(sections) == ["positional arguments", "options", *titles]
+    names = [leaf.name for leaf in leaves(Config) if leaf.name != "network"]
+    for title, heads in SECTIONS.items():
+        own = [name for name in names if name.split(".")[0] in heads]
+        assert sorted(sections[f"{title} options"]) == sorted(own)
+        names = [name for name in names if name not in own]
+    assert sections["options"][-len(names) :] == names
+    assert names[:4] == ["total_timesteps", "num_envs", "num_steps", "num_epochs"]
+    assert len(names) < 20 and not any("." in name for name in names)
+    assert "--advantage one_step|n_step|reward_to_go|episode_return|none" in text
+    assert "--network.sigma fixed_sigma|scheduled_sigma|state_sigma|none" in text
+    assert "(scheduled_sigma; default: 0.6)" in text
+    assert "--kl-stop BOOL" in text
+
+
+def test_sections_hold_fields_that_there_are_and_each_once():
+    heads = [head for heads in SECTIONS.values() for head in heads]
+    assert len(set(heads)) == len(heads)
+    assert set(heads) <= {leaf.name for leaf in leaves(Config)}
+
+
+def test_list_presets_names_each_with_what_it_is(capsys):
+    assert cli.main(["list", "presets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(presets.PRESETS)
+    assert "sb3                  Stable-Baselines3's PPO with its defaults." in lines
 
 
 def test_version(capsys):

@@ -79,13 +79,26 @@ def evaluations(**changes):
 
 
 def test_evaluations_of_one_policy_are_equal_and_follow_their_settings():
-    modes = evaluations()
+    modes = evaluations(
+        **{
+            "transform_reward.scale": 100.0,
+            "normalize_reward": "reward_standardization",
+            "temperature": 3.0,
+            "num_starts": 1,
+        }
+    )
     samples = evaluations(**{"evaluation.deterministic": False})
     other = evaluations(**{"evaluation.seed": 1})
     for values in (modes, samples, other):
         assert len(np.unique(values)) == 1
     assert modes[0] > samples[0] + 0.1
     assert modes[0] != other[0]
+    # By hand, and without what training makes of rewards, starts and sampling.
+    env, parts = probes.Identity(), ppo.make_ppo(FROZEN, probes.Identity())
+    state = jax.jit(parts.init)(jax.random.key(0))
+    act = lambda obs, key: parts.act(state, obs)  # noqa: E731
+    raw = ppo.evaluate(jax.random.key(0), act, env, None, 64).episode_return
+    np.testing.assert_allclose(modes, raw.mean(), rtol=1e-5)
 
 
 def test_raw_gymnax_environments_are_evaluated_too(key):

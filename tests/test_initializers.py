@@ -4,13 +4,25 @@ import os
 import subprocess
 import sys
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
 
-from purejaxppo.initializers import normals, orthogonal, orthonormal_columns
+from purejaxppo.initializers import (
+    GAINS,
+    activation_gain,
+    kaiming,
+    lecun,
+    normal,
+    normals,
+    orthogonal,
+    orthonormal_columns,
+    xavier,
+)
+from purejaxppo.networks import ACTIVATIONS
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (128, 16), (4, 64), (1, 5), (5, 1)])
@@ -93,3 +105,48 @@ def test_vmap(key):
     batch = jax.vmap(orthogonal)(noise)
     alone = jnp.stack([orthogonal(x) for x in noise])
     np.testing.assert_allclose(batch, alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("fan_in, fan_out", [(2, 300), (64, 64), (300, 5)])
+def test_variance_is_that_of_the_scheme(fan_in, fan_out, key):
+    noise = jax.random.normal(key, (50, fan_in, fan_out))
+    schemes = {
+        xavier: ((fan_in, fan_out), 2 / (fan_in + fan_out)),
+        kaiming: ((fan_in, 1.5), 2.25 / fan_in),
+        lecun: ((fan_in,), 1 / fan_in),
+        normal: ((0.3,), 0.09),
+    }
+    for scheme, (arguments, variance) in schemes.items():
+        kernel = jax.vmap(lambda noise, f=scheme, a=arguments: f(noise, *a))(noise)
+        expected = np.sqrt(variance) * np.asarray(noise)
+        np.testing.assert_allclose(kernel, expected, rtol=1e-5)
+        np.testing.assert_allclose(kernel.var(), variance, rtol=0.03)
+
+
+def test_gain_and_std_may_be_traced(key):
+    noise = jax.random.normal(key, (4, 6))
+    both = jax.jit(jax.vmap(lambda x: (kaiming(noise, 4, x), normal(noise, x))))
+    for kernel, std in zip(both(jnp.array([2.0, 4.0])), (0.5, 1.0), strict=True):
+        np.testing.assert_allclose(kernel[1], 2 * kernel[0], rtol=1e-6)
+        np.testing.assert_allclose(kernel[0] / noise, 2 * std, rtol=1e-5)
+
+
+def test_gains_keep_the_second_moment():
+    # He et al.'s condition is g² E[f(z)²] = 1, by quadrature on a grid.
+    z = np.linspace(-10, 10, 20_001)
+    weight = scipy.stats.norm.pdf(z) * 0.001
+    for activation in set(GAINS) - {"linear", "tanh"}:
+        out = np.asarray(getattr(nn, activation)(z), np.float64)
+        moment = (np.square(out) * weight).sum()
+        np.testing.assert_allclose(activation_gain(activation), moment**-0.5, rtol=1e-4)
+
+
+def test_gains_have_the_customary_values():
+    gains = {"linear": 1, "tanh": 5 / 3, "relu": 2**0.5, "leaky_relu": 1.4141428569978}
+    assert {name: activation_gain(name) for name in gains} == pytest.approx(gains)
+    assert set(ACTIVATIONS) | {"linear"} == set(GAINS)
+
+
+def test_other_activations_have_no_gain():
+    with pytest.raises(ValueError, match=r"^Expected activation to be one .*, got cos"):
+        activation_gain("cos")

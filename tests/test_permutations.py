@@ -67,8 +67,8 @@ def test_places_are_uniform():
 
 def test_each_epoch_uses_each_sample_once_and_epochs_differ():
     config = Config(num_envs=4, num_steps=16, num_epochs=3, num_minibatches=4)
-    rows = minibatch_rows(jax.random.key(0), config)
-    assert rows.shape == (3 * 4, 16)
+    rows = minibatch_rows(jax.random.key(0), config, 3)
+    assert rows.shape == (3, 4, 16)
     epochs = np.asarray(rows).reshape(3, 64)
     np.testing.assert_array_equal(np.sort(epochs), np.tile(np.arange(64), (3, 1)))
     assert (epochs[0] != epochs[1]).any() and (epochs[1] != epochs[2]).any()

@@ -453,3 +453,18 @@ def test_binned_by_hand():
     )
     with pytest.raises(ValueError, match="Expected width to be at least 1, got 0"):
         reliability.binned(curves, 0)
+
+
+def test_entropy_collapse_by_hand():
+    # Discrete: below a tenth of the first value; only the first quarter counts.
+    entropy = np.array([[0.7, 0.3, 0.1, 0.1], [0.7, 0.06, 0.5, 0.5], [0.7] * 4])
+    collapsed = reliability.entropy_collapsed
+    np.testing.assert_array_equal(collapsed(entropy), [False] * 3)
+    np.testing.assert_array_equal(collapsed(entropy, 0, 0.5), [False, True, False])
+    np.testing.assert_array_equal(collapsed(entropy, 0, 1.0), [False, True, False])
+    # A Box: each of two standard deviations a tenth is 2 ln 10 = 4.605 less.
+    gaussian = np.array([[2.8, -1.8], [2.8, -1.81]])
+    np.testing.assert_array_equal(collapsed(gaussian, 2, 1.0), [False, True])
+    np.testing.assert_array_equal(jax.jit(collapsed)(entropy), [False] * 3)
+    with pytest.raises(ValueError, match=r"fraction to be in \(0, 1\], got 0"):
+        collapsed(entropy, 0, 0)

@@ -9,9 +9,15 @@ import pytest
 
 import purejaxppo as ppo
 from envs.probes import ConstantValue
-from purejaxppo.schedules import linear, progress
+from purejaxppo.fields import replace
+from purejaxppo.schedules import exponential, linear, piecewise, progress, staircase
 
-CONFIG = ppo.Config(total_timesteps=5 * 8, num_envs=2, num_steps=4)
+CONFIG = ppo.Config(
+    total_timesteps=5 * 8,
+    num_envs=2,
+    num_steps=4,
+    network=ppo.NetworkConfig(widths=(4,)),
+)
 
 
 def test_progress_counts_updates():
@@ -25,19 +31,75 @@ def test_linear_hits_its_ends_exactly():
     assert linear(1.0, 3.0, 0.25) == 1.5
 
 
-@pytest.mark.parametrize("num_epochs, num_minibatches", [(1, 1), (3, 4)])
-def test_learning_rate_of_a_run(num_epochs, num_minibatches):
-    config = dataclasses.replace(
-        CONFIG,
-        num_epochs=num_epochs,
-        num_minibatches=num_minibatches,
-        learning_rate=1e-3,
+def test_exponential_is_a_product_of_as_many_factors_as_updates():
+    # XinJingHao: entropy_coef *= .99 after each update, from 1e-3.
+    expected, coef = [], 1e-3
+    for _ in range(300):
+        expected.append(coef)
+        coef *= 0.99
+    np.testing.assert_allclose(
+        exponential(1e-3, 0.99, jnp.arange(300)), expected, rtol=1e-5
     )
-    train = ppo.make_train(config, ConstantValue())
-    rates = jax.jit(train)(jax.random.key(0)).metrics.learning_rate
-    np.testing.assert_allclose(rates, 1e-3 * (1 - np.arange(5) / 5), rtol=1e-6)
+    assert exponential(1e-3, 0.99, 0) == np.float32(1e-3)
+
+
+@pytest.mark.parametrize(
+    "time, value",
+    [(0, 0.01), (0.2, 0.01), (0.3, 0.0075), (0.4, 0.005), (0.6, 0.0025), (1, 0.0)],
+)
+def test_piecewise_by_hand(time, value):
+    # RLlib's table [[t, c], ...]: lines between its rows, constant outside of them.
+    row = piecewise((0.2, 0.4, 0.8), (0.01, 0.005, 0.0), time)
+    np.testing.assert_allclose(row, value, atol=1e-9)
+
+
+def test_staircase_falls_as_in_ppo_pytorch():
+    # .6, less .05 every 250k steps, not below .1: there a loop over episodes of 1000.
+    expected, std = [], 0.6
+    for time in range(0, 4_000_000, 1000):
+        if time and time % 250_000 == 0:
+            std = max(round(std - 0.05, 4), 0.1)
+        expected.append(std)
+    times = jnp.arange(0, 4_000_000, 1000)
+    sigma = staircase(0.6, 0.05, 250_000, 0.1, times)
+    np.testing.assert_allclose(sigma, expected, rtol=1e-6)
+    ends = [float(staircase(0.6, 0.05, 250_000, 0.1, t)) for t in (249_999, 250_000)]
+    np.testing.assert_allclose(ends, [0.6, 0.55], rtol=1e-6)
+
+
+@pytest.mark.parametrize("num_epochs, num_minibatches", [(1, 1), (3, 4)])
+def test_a_run_decays_by_updates_and_not_by_optimizer_steps(
+    num_epochs, num_minibatches
+):
+    changes = {
+        "num_epochs": num_epochs,
+        "num_minibatches": num_minibatches,
+        "anneal_clip": True,
+        "ent_coef": 0.05,
+        "ent_schedule.final": 0.001,
+        "ent_schedule.kind": "linear",
+    }
+
+    def run(learning_rate):
+        config = replace(CONFIG, changes)
+        config = dataclasses.replace(config, learning_rate=learning_rate)
+        key = jax.random.key(0)
+        start = ppo.make_ppo(config, ConstantValue()).init(key)
+        return start.params, ppo.make_train(config, ConstantValue())(key)
+
+    start, result = jax.jit(jax.vmap(run))(jnp.array([1e-3, 0.0]))
+    left, metrics = 1 - np.arange(5) / 5, result.metrics
+    rates = metrics.learning_rate[0]
+    np.testing.assert_allclose(rates, 1e-3 * left, rtol=1e-6)
     assert rates[0] == np.float32(1e-3)
     assert rates[-1] == pytest.approx(1e-3 / 5)
+    np.testing.assert_allclose(metrics.clip_eps[0], 0.2 * left, rtol=1e-6)
+    np.testing.assert_allclose(metrics.ent_coef[0], 0.001 + 0.049 * left, rtol=1e-5)
+    # A learning rate of 0 leaves the parameters.
+    before, after = (
+        jax.tree.map(lambda x: x[1], tree) for tree in (start, result.state.params)
+    )
+    jax.tree.map(np.testing.assert_array_equal, before, after)
 
 
 def test_learning_rate_stays_without_annealing():
@@ -46,11 +108,4 @@ def test_learning_rate_stays_without_annealing():
         jax.random.key(0)
     ).metrics
     np.testing.assert_array_equal(metrics.learning_rate, np.full(5, np.float32(1e-3)))
-
-
-def test_a_learning_rate_of_0_leaves_the_parameters():
-    config = dataclasses.replace(CONFIG, learning_rate=0.0)
-    parts = ppo.make_ppo(config, ConstantValue())
-    state = jax.jit(parts.init)(jax.random.key(0))
-    after, _ = jax.jit(parts.step)(state)
-    jax.tree.map(np.testing.assert_array_equal, state.params, after.params)
+    assert metrics.clip_eps == () and metrics.ent_coef == ()

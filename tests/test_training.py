@@ -11,6 +11,7 @@ import pytest
 
 import purejaxppo as ppo
 from envs import probes
+from purejaxppo import techniques as t
 from purejaxppo.fields import replace
 
 CONFIG = ppo.Config(
@@ -124,6 +125,80 @@ def test_a_state_that_was_saved_goes_on_with_the_same_bits(parts, step):
     same(state, restored)
 
 
+# One config that carries whatever a technique can carry.
+CARRYING = ppo.Config(
+    total_timesteps=5 * 16,
+    num_envs=4,
+    num_steps=4,
+    num_epochs=2,
+    num_minibatches=2,
+    anneal_lr=False,
+    network=ppo.NetworkConfig(widths=(4,)),
+    normalize_observation=ppo.ObservationNormalization(),
+    normalize_reward=t.RewardNormalization(),
+    normalize_value=t.PopArt(),
+    normalize_advantage=None,
+    scale_advantage=t.MeanAbsolute(),
+    kl_penalty=t.KLPenalty(),
+    kl_stop=t.KLStop(scope="policy"),
+    kl_learning_rate=t.KLLearningRate(),
+    ent_schedule=t.EntropyTarget(),
+)
+CARRIED = ("obs_statistics", "reward_scale", "critic_scale", "advantage_scale")
+
+
+def test_all_that_techniques_carry_is_saved_and_goes_on_with_the_same_bits():
+    parts = ppo.make_ppo(CARRYING, probes.Counting())
+    step = jax.jit(parts.step)
+    state = start = jax.jit(parts.init)(KEYS[0])
+    for _ in range(2):
+        state, _ = step(state)
+    # NumPy arrays of the leaves are all that a file holds.
+    saved = [np.asarray(x) for x in jax.tree.leaves(plain(state))]
+    leaves = [jnp.asarray(x) for x in saved[:-1]]
+    leaves.append(jax.random.wrap_key_data(jnp.asarray(saved[-1])))
+    restored = jax.tree.unflatten(jax.tree.structure(state), leaves)
+    for _ in range(2):
+        (state, metrics), (restored, again) = step(state), step(restored)
+        same(metrics, again)
+    same(state, restored)
+    # Each part is there and moves, so that forgetting it would show.
+    for name in (*CARRIED, "adaptive"):
+        old, new = (jax.tree.leaves(getattr(s, name)) for s in (start, state))
+        moved = [not np.array_equal(x, y) for x, y in zip(old, new, strict=True)]
+        assert moved and all(moved), name
+    forgotten, _ = step(state._replace(critic_scale=start.critic_scale))
+    kept, _ = step(state)
+    assert (forgotten.params["value"]["bias"] != kept.params["value"]["bias"]).any()
+
+
+def test_a_state_holds_nothing_of_a_technique_that_is_off():
+    config = replace(SMALL, {"normalize_observation": None})
+    parts = ppo.make_ppo(config, probes.Counting())
+    state, metrics = jax.eval_shape(lambda key: parts.step(parts.init(key)), KEYS[0])
+    assert [getattr(state, name) for name in CARRIED] == [()] * 4
+    assert state.adaptive == ((), (), ())
+    off = ("policy_kl", "stopped", "kl_coef", "ent_coef", "clip_eps")
+    assert [getattr(metrics, name) for name in off] == [()] * 5
+    assert {x.dtype.name for x in jax.tree.leaves(metrics)} <= {
+        "float32",
+        "int32",
+        "bool",
+    }
+
+
+def test_metrics_of_techniques_that_are_on():
+    parts = ppo.make_ppo(CARRYING, probes.Counting())
+    state, metrics = jax.eval_shape(lambda key: parts.step(parts.init(key)), KEYS[0])
+    for name in ("policy_kl", "stopped", "kl_coef", "ent_coef", "kl_k1", "ratio_max"):
+        assert getattr(metrics, name).shape == (), name
+    assert metrics.clip_eps == ()
+    assert all(x.shape == () for x in state.adaptive)
+    # A run is a scan, so a state is of one shape and type from its start on.
+    start = jax.eval_shape(parts.init, KEYS[0])
+    assert start == state
+
+
 def test_a_returned_state_goes_on(train, step):
     result = train(KEYS[0])
     state, metrics = step(result.state)
@@ -189,19 +264,14 @@ SMALL = dataclasses.replace(
 
 def test_episode_metrics_by_hand():
     # Five steps an episode, 1 + ... + 5 = 15; four steps an update: the first sees no
-    # end, then those of steps 5, 10, 15 and 20, in both environments.
-    train = ppo.make_train(SMALL, probes.Counting(), probes.CountingParams(5))
+    # end, then those of steps 5, 10, 15 and 20, in both environments. They are the
+    # environment's, not the scaled ones.
+    config = replace(SMALL, {"normalize_reward": "reward_normalization"})
+    train = ppo.make_train(config, probes.Counting(), probes.CountingParams(5))
     metrics = jax.jit(train)(KEYS[0]).metrics
     np.testing.assert_array_equal(metrics.num_episodes, [0, 2, 2, 2, 2])
     np.testing.assert_array_equal(metrics.episode_return, [np.nan, 15, 15, 15, 15])
     np.testing.assert_array_equal(metrics.episode_length, [np.nan, 5, 5, 5, 5])
-
-
-def test_returns_are_those_of_the_environment_not_the_scaled_ones():
-    config = replace(SMALL, {"normalize_reward": True})
-    train = ppo.make_train(config, probes.Counting(), probes.CountingParams(5))
-    metrics = jax.jit(train)(KEYS[0]).metrics
-    np.testing.assert_array_equal(metrics.episode_return, [np.nan, 15, 15, 15, 15])
 
 
 def test_environment_parameters_can_be_swept():

@@ -16,7 +16,12 @@ from purejaxppo.reliability.aggregates import (
     quantile,
     tail_size,
 )
-from purejaxppo.reliability.curves import binned, fill_forward, final_performance
+from purejaxppo.reliability.curves import (
+    binned,
+    entropy_collapsed,
+    fill_forward,
+    final_performance,
+)
 from purejaxppo.reliability.summary import Summary, summarize
 from purejaxppo.reliability.table import markdown, render
 
@@ -25,6 +30,7 @@ __all__ = [
     "Summary",
     "binned",
     "cvar",
+    "entropy_collapsed",
     "fill_forward",
     "final_performance",
     "iqm",

@@ -84,6 +84,36 @@ def binned(curves: Array, width: int) -> Array:
     return xp.where(xp.any(observed, axis=-1), average, math.nan)
 
 
+def entropy_collapsed(
+    entropy: Array, num_dims: int = 0, fraction: float = 0.25
+) -> Array:
+    """Return which runs lost their exploration early in their training.
+
+    Discrete actions: the entropy fell below a tenth of its first value. A Box of
+    `num_dims` dimensions: it fell by num_dims ln 10, a tenth of each standard
+    deviation. At any time within the first `fraction` of the curve.
+
+    Args:
+        entropy: `[..., time]` of the policy, in nats.
+        num_dims: static: dimensions of a Box of actions, 0 for discrete ones.
+        fraction: in (0, 1], static: the share of the time that counts as early.
+
+    Returns:
+        `[...]` bools.
+
+    Raises:
+        ValueError: `fraction` is outside (0, 1], or there is no time.
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"Expected fraction to be in (0, 1], got {fraction!r}.")
+    xp, entropy = as_floating(entropy)
+    _check_time(entropy)
+    points = math.ceil(fraction * entropy.shape[-1])
+    early, first = entropy[..., :points], entropy[..., :1]
+    floor = first - num_dims * math.log(10) if num_dims else 0.1 * first
+    return xp.any(early < floor, axis=-1)
+
+
 def _check_time(curves: Array) -> None:
     if curves.ndim == 0 or curves.shape[-1] == 0:
         raise ValueError(

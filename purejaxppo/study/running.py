@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import math
 import signal
 import threading
 import time
@@ -13,9 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gymnasium.spaces import Box
 
 from purejaxppo.config import Config
+from purejaxppo.environments import Environment
 from purejaxppo.networks import Network
+from purejaxppo.objectives import Loss
 from purejaxppo.study import store
 from purejaxppo.study.segments import (
     Programs,
@@ -25,9 +29,8 @@ from purejaxppo.study.segments import (
     start_runs,
 )
 from purejaxppo.study.sharding import padded, run_mesh
-from purejaxppo.suites import make
+from purejaxppo.suites import adapt, make
 from purejaxppo.training import PPO, TrainState, make_ppo
-from purejaxppo.updates import Loss
 
 if TYPE_CHECKING:
     import xarray
@@ -98,13 +101,26 @@ class Study:
 
     def make_ppo(self) -> PPO:
         """The algorithm that the study runs."""
-        env, env_params = self.env, self.env_params
-        if isinstance(env, str):
-            env, default_params = make(env)
-            env_params = default_params if env_params is None else env_params
+        env, env_params = self._environment()
         return make_ppo(
             self.config, env, env_params, network=self.network, loss=self.loss
         )
+
+    def _environment(self) -> tuple[Environment, Any]:
+        env = make(self.env)[0] if isinstance(self.env, str) else adapt(self.env)
+        given = self.env_params
+        return env, env.default_params if given is None else given
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What the results say of the environment: its name, and its actions' kind.
+
+        `action_dims` counts the dimensions of a Box of actions; 0 if they are discrete.
+        """
+        env, env_params = self._environment()
+        space = env.action_space(env_params)
+        dims = math.prod(space.shape) if isinstance(space, Box) else 0
+        return {"env": self.job.env, "action_dims": dims}
 
     def run(
         self,
@@ -210,7 +226,7 @@ class _Progress:
         metrics = {k: np.concatenate(v, axis=1) for k, v in self.columns.items()}
         study = self.study
         return store.make_dataset(
-            metrics, study.seeds, study.config.batch_size, study.job.env
+            metrics, study.seeds, study.config.batch_size, study.attributes
         )
 
     def write(self, output: Path) -> None:
@@ -224,6 +240,7 @@ class _Progress:
         policy = {
             "params": self.state.params,
             "obs_statistics": self.state.obs_statistics,
+            "critic_scale": self.state.critic_scale,
         }
         store.write_tree(output, store.PARAMETERS, first_runs(policy, num_seeds))
         store.remove(output / store.STATE)

@@ -121,7 +121,10 @@ def read_environment(directory: Path) -> dict[str, Any]:
 
 
 def make_dataset(
-    metrics: dict[str, np.ndarray], seeds: np.ndarray, batch_size: int, env: str
+    metrics: dict[str, np.ndarray],
+    seeds: np.ndarray,
+    batch_size: int,
+    attributes: dict[str, Any],
 ) -> "xarray.Dataset":
     """Metrics `[runs, updates]` with names: dimensions (run, update)."""
     import xarray
@@ -133,7 +136,7 @@ def make_dataset(
             "seed": ("run", seeds),
             "env_steps": ("update", np.arange(1, num_updates + 1) * batch_size),
         },
-        attrs={"env": env},
+        attrs=attributes,
     )
 
 

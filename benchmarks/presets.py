@@ -1,0 +1,156 @@
+"""How well each preset learns: IQM, IQR and CVaR of its seeds, all on one budget.
+
+Usage: python -m benchmarks.presets --markdown docs/presets.md --json presets.json
+
+A preset that needs a Box of actions runs Pendulum-v1, every other one CartPole-v1.
+With `--json`, presets whose figures the file holds already are not run again; `--only`
+runs some anew.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks import machine, results
+from benchmarks.jobs import positive
+from purejaxppo.cli import use_this_machine
+from purejaxppo.fields import replace
+from purejaxppo.presets import PRESETS, make_preset
+from purejaxppo.reliability import summarize
+from purejaxppo.study import Study
+
+BOX_ONLY = frozenset(
+    {
+        "rl_games",
+        "ppo_pytorch",
+        "dppo_morvan",
+        "drl_code_pytorch",
+        "ppo_continuous_beta",
+    }
+)
+"""Presets with a technique that is for a Box of actions."""
+
+BARS = MappingProxyType({"CartPole-v1": 400.0, "Pendulum-v1": -400.0})
+"""The IQM that 32 seeds of 200k steps must beat; random play has 22 and -1220."""
+
+
+class Figures(NamedTuple):
+    """A preset's final training returns over seeds."""
+
+    preset: str
+    env: str
+    num_seeds: int
+    total_timesteps: int
+    iqm: float
+    q25: float
+    q75: float
+    cvar: float
+    worst: float
+    diverged: float
+    seconds: float
+
+
+def env_of(preset: str) -> str:
+    """The environment that a preset is measured on."""
+    return "Pendulum-v1" if preset in BOX_ONLY else "CartPole-v1"
+
+
+LOWER_BARS = MappingProxyType({"ppo2_atari": 100.0})
+"""Where a preset's own numbers hold it back: a value clip of 0.1 follows returns of 500
+slowly, as Atari's signs of rewards do not ask for."""
+
+
+def bar_of(preset: str) -> float:
+    """The IQM that a preset must beat."""
+    return LOWER_BARS.get(preset, BARS[env_of(preset)])
+
+
+def measure(preset: str, num_seeds: int, total_timesteps: int) -> Figures:
+    """Train a preset's seeds 0, 1, ... and summarize their final returns."""
+    config = replace(make_preset(preset), {"total_timesteps": total_timesteps})
+    began = time.perf_counter()
+    dataset = Study(config, env_of(preset), num_seeds=num_seeds).run()
+    returns = dataset["episode_return"].values.astype(np.float64)
+    summary = summarize(returns, dataset["finite"].values)
+    return Figures(
+        preset=preset,
+        env=env_of(preset),
+        num_seeds=num_seeds,
+        total_timesteps=total_timesteps,
+        iqm=float(summary.iqm),
+        q25=float(summary.q25),
+        q75=float(summary.q75),
+        cvar=float(summary.cvar),
+        worst=float(summary.worst),
+        diverged=float(summary.diverged),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def page(rows: Sequence[Figures], facts: Mapping[str, Any]) -> str:
+    """The table as a page of Markdown."""
+    first, device = rows[0], facts["device"]
+    lines = [
+        "# Presets on one budget",
+        "",
+        f"Final training returns of {first.num_seeds} seeds of "
+        f"{first.total_timesteps:,} steps each, by `python -m benchmarks.presets`, on "
+        f"{device['name']} with jax {facts['versions']['jax']}. The bar is for the "
+        "IQM. Presets are tuned for their systems' own tasks, not for these two: the "
+        "table shows that each learns, not which one is best.",
+        "",
+        "| preset | environment | IQM | IQR | CVaR 25 % | worst | bar | |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for row in rows:
+        verdict = "beaten" if row.iqm > bar_of(row.preset) else "**missed**"
+        lines.append(
+            f"| `{row.preset}` | {row.env} | {row.iqm:.1f} | "
+            f"[{row.q25:.1f}, {row.q75:.1f}] | {row.cvar:.1f} | {row.worst:.1f} | "
+            f"{bar_of(row.preset):.0f} | {verdict} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def known(path: Path | None, only: Iterable[str]) -> dict[str, Figures]:
+    """The figures that a JSON file holds, without those to be measured anew."""
+    if path is None or not path.exists():
+        return {}
+    rows = [Figures(**row) for row in json.loads(path.read_text())["results"]]
+    return {row.preset: row for row in rows if row.preset not in set(only)}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what is not known yet, and write the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="*", default=(), choices=list(PRESETS))
+    parser.add_argument("--num-seeds", type=positive, default=32)
+    parser.add_argument("--total-timesteps", type=positive, default=200_000)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
+    options = parser.parse_args(arguments)
+    use_this_machine()
+    facts = {"device": machine.device(), "versions": machine.versions()}
+    rows = known(options.json, options.only)
+    settings = {k: getattr(options, k) for k in ("num_seeds", "total_timesteps")}
+    for preset in [p for p in options.only or PRESETS if p not in rows]:
+        rows[preset] = measure(preset, **settings)
+        print(rows[preset], flush=True)
+        document = results.document("presets", list(rows.values()), facts, settings)
+        results.write(options.json, document)
+    table = page([rows[preset] for preset in PRESETS if preset in rows], facts)
+    print(table)
+    if options.markdown is not None:
+        options.markdown.write_text(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""One update's learning, from a rollout's steps to new parameters."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from purejaxppo.coefficients import Adaptive, follow_entropy, follow_kl
+from purejaxppo.config import Config
+from purejaxppo.critic_scale import follow_targets, mean_and_std, value_map
+from purejaxppo.estimates import (
+    Estimates,
+    estimate,
+    follow_advantages,
+    normalize,
+    scale_advantage,
+)
+from purejaxppo.losses import mean
+from purejaxppo.networks import Params
+from purejaxppo.objectives import Minibatch, actor_loss
+from purejaxppo.parts import Parts
+from purejaxppo.rollouts import Transition
+from purejaxppo.techniques import EntropyTarget, PopArt
+from purejaxppo.trust_regions import natural_gradient_step
+from purejaxppo.updates import Learner, Lesson, Report, update
+from purejaxppo.values import popart_scale
+
+
+class Learned(NamedTuple):
+    """What learning carries from update to update; `()` where a part is off."""
+
+    params: Params
+    opt_state: Any
+    critic_scale: Any
+    advantage_scale: Any
+    adaptive: Adaptive
+
+
+class Batch(NamedTuple):
+    """A rollout as it is learned from: flat `[T * N]` but for `steps` `[T, N]`."""
+
+    obs: Any
+    next_obs: Any
+    steps: Transition
+
+
+def learn(
+    key: jax.Array,
+    parts: Parts,
+    config: Config,
+    number: jax.Array,
+    before: Learned,
+    batch: Batch,
+) -> tuple[Learned, Report, Minibatch]:
+    """Learn from one rollout.
+
+    Args:
+      key: consumed.
+      parts: network, loss, optimizer.
+      config: with the numbers of this update.
+      number: the update's.
+      before: what the last update left.
+      batch: what was collected, with the rewards to learn from.
+
+    Returns:
+      What this update leaves, its report, and all that was learned from.
+    """
+    found = _estimate(parts, config, before.critic_scale, batch, before.params)
+    learned, minibatch = _prepare(parts, config, before, batch, found)
+    learned, trpo_report = _trust_region_step(parts, config, learned, minibatch)
+    lesson = Lesson(
+        config=config,
+        network=parts.network,
+        loss=parts.loss,
+        optimizer=parts.optimizer,
+        groups=parts.groups,
+        warming_up=number < config.critic_warmup if config.critic_warmup else None,
+        refresh=_refresher(parts, config, learned, batch, minibatch),
+    )
+    learner = Learner(
+        params=learned.params,
+        opt_state=learned.opt_state,
+        learning_rate=learned.adaptive.learning_rate,
+        stopped=() if config.kl_stop is None else jnp.bool_(False),
+    )
+    learner, report = update(key, learner, minibatch, lesson)
+    report = _merged(trpo_report, report)
+    policy_kl = _policy_kl(parts, config, learner.params, minibatch)
+    adaptive = _follow(parts, config, learned.adaptive, learner, report, policy_kl)
+    if lesson.warming_up is not None:  # A policy that stands says nothing of them.
+        adaptive = jax.tree.map(
+            partial(jnp.where, lesson.warming_up), learned.adaptive, adaptive
+        )
+    learned = learned._replace(
+        params=learner.params, opt_state=learner.opt_state, adaptive=adaptive
+    )
+    return learned, report, minibatch
+
+
+def _estimate(
+    parts: Parts, config: Config, critic_scale: Any, batch: Batch, params: Params
+) -> Estimates:
+    def critic(obs: Any) -> jax.Array:
+        value = parts.network.critic(params, obs, ())[0]
+        check_shape("network.critic's values", value, config)
+        return value
+
+    values = value_map(config, critic_scale)
+    return estimate(config, critic, values, batch.obs, batch.next_obs, batch.steps)
+
+
+def check_shape(name: str, x: jax.Array, config: Config) -> None:
+    """Refuse `[batch, 1]`, which would broadcast against `[batch]` without a word.
+
+    Raises:
+      ValueError: it is of another shape.
+    """
+    if x.shape != (config.batch_size,):
+        raise ValueError(f"Expected {name} to be of shape [batch], got {x.shape}.")
+
+
+def check_policy(policy: Any, config: Config) -> None:
+    """Refuse an action distribution that cannot be compared with another, by row.
+
+    Raises:
+      ValueError: it has no KL, or an array without the batch's axis.
+    """
+    shapes = [jnp.shape(x) for x in jax.tree.leaves(policy)]
+    rows = all(shape[:1] == (config.batch_size,) for shape in shapes)
+    if not hasattr(policy, "kl_divergence") or not shapes or not rows:
+        raise ValueError(
+            f"Expected network.actor's distribution to have a kl_divergence and arrays "
+            f"[batch, ...], for kl_penalty or trpo, got {type(policy).__name__}."
+        )
+
+
+def _prepare(
+    parts: Parts, config: Config, before: Learned, batch: Batch, found: Estimates
+) -> tuple[Learned, Minibatch]:
+    """Scales that have seen the estimates, and the whole batch in their units."""
+    learned = before._replace(
+        critic_scale=follow_targets(
+            config, before.critic_scale, found.target, found.weight
+        ),
+        advantage_scale=follow_advantages(config, before.advantage_scale, found),
+    )
+    if isinstance(config.normalize_value, PopArt):
+        old, new = (mean_and_std(config, x.critic_scale) for x in (before, learned))
+        rescale: Callable[..., Params] = parts.network.rescale  # pyright: ignore[reportAttributeAccessIssue]
+        learned = learned._replace(
+            params=rescale(learned.params, *popart_scale(*old, *new))
+        )
+    steps, policy = batch.steps, None
+    if config.kl_penalty is not None or config.trpo is not None:
+        policy, _ = parts.network.actor(learned.params, batch.obs, ())
+        check_policy(policy, config)
+    log_prob = steps.log_prob.reshape(-1)
+    check_shape("the action distribution's log_prob", log_prob, config)
+    minibatch = Minibatch(
+        obs=batch.obs,
+        action=jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps.action),
+        log_prob=log_prob,
+        value=found.value,
+        advantage=found.advantage,
+        target=found.target,
+        policy=policy,
+    )
+    return learned, _in_units(config, learned, minibatch, found)
+
+
+def _in_units(
+    config: Config, learned: Learned, minibatch: Minibatch, found: Estimates
+) -> Minibatch:
+    """A batch with estimates in the units that are learned in."""
+    values = value_map(config, learned.critic_scale)
+    encode = (lambda x: x) if values is None else values.encode
+    return minibatch._replace(
+        value=encode(found.value),
+        advantage=scale_advantage(config, learned.advantage_scale, found.advantage),
+        target=encode(found.target),
+        weight=found.weight,
+    )
+
+
+def _refresher(
+    parts: Parts, config: Config, learned: Learned, batch: Batch, minibatch: Minibatch
+) -> Callable[[Params], Minibatch] | None:
+    """Params -> the batch with values, advantages and targets of the newest critic."""
+    if not config.recompute_advantages:
+        return None
+
+    def refresh(params: Params) -> Minibatch:
+        found = _estimate(parts, config, learned.critic_scale, batch, params)
+        return _in_units(config, learned, minibatch, found)
+
+    return refresh
+
+
+def _trust_region_step(
+    parts: Parts, config: Config, learned: Learned, batch: Minibatch
+) -> tuple[Learned, Any]:
+    """TRPO's step of the policy on the whole batch; nothing where it is off."""
+    rule = config.trpo
+    if rule is None:
+        return learned, ()
+    if config.normalize_advantage is not None:
+        advantage = normalize(config, batch.advantage, batch.weight)
+        batch = batch._replace(advantage=advantage)
+    loss = partial(actor_loss, config, parts.network)
+
+    def surrogate(params: Params) -> jax.Array:
+        return loss(params, batch)[0]
+
+    def kl(params: Params) -> jax.Array:
+        return loss(params, batch)[1].policy_kl
+
+    params, step = natural_gradient_step(
+        learned.params,
+        surrogate,
+        kl,
+        max_kl=rule.max_kl,
+        num_iters=rule.num_iters,
+        damping=rule.damping,
+        num_backtracks=rule.num_backtracks,
+        backtrack=rule.backtrack,
+    )
+    _, diagnostics = loss(params, batch)
+    report = Report(diagnostics=diagnostics, grad_norm=step.grad_norm)
+    return learned._replace(params=params), report
+
+
+def _merged(trpo_report: Any, report: Report) -> Report:
+    """The report of TRPO's policy step with that of the critic's epochs."""
+    if isinstance(trpo_report, Report):
+        value_loss = report.diagnostics.value_loss
+        diagnostics = trpo_report.diagnostics._replace(value_loss=value_loss)
+        return trpo_report._replace(diagnostics=diagnostics)
+    return report
+
+
+def _policy_kl(parts: Parts, config: Config, params: Params, batch: Minibatch) -> Any:
+    """E[KL(old ‖ new)] of the whole update, where the penalty follows it."""
+    if config.kl_penalty is None or not config.kl_penalty.adaptive:
+        return ()
+    policy, _ = parts.network.actor(params, batch.obs, ())
+    return mean(batch.policy.kl_divergence(policy), batch.weight)
+
+
+def _follow(
+    parts: Parts,
+    config: Config,
+    adaptive: Adaptive,
+    learner: Learner,
+    report: Report,
+    policy_kl: Any,
+) -> Adaptive:
+    """The numbers that follow what this update did."""
+    if config.kl_penalty is not None and config.kl_penalty.adaptive:
+        kl_coef = follow_kl(config.kl_penalty, adaptive.kl_coef, policy_kl)
+        adaptive = adaptive._replace(kl_coef=kl_coef)
+    if isinstance(config.ent_schedule, EntropyTarget):
+        log_ent_coef = follow_entropy(
+            config.ent_schedule,
+            adaptive.log_ent_coef,
+            report.diagnostics.entropy,
+            parts.entropy_target,
+        )
+        adaptive = adaptive._replace(log_ent_coef=log_ent_coef)
+    return adaptive._replace(learning_rate=learner.learning_rate)

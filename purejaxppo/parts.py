@@ -1,0 +1,260 @@
+"""What `make_ppo` settles once, before anything is traced."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import gymnasium
+import jax
+import numpy as np
+import optax
+
+from purejaxppo import gradients
+from purejaxppo import techniques as t
+from purejaxppo.config import Config, NetworkConfig
+from purejaxppo.distributions import (
+    ActionHead,
+    Sampler,
+    Sigma,
+    keyed_sampler,
+    make_action_head,
+)
+from purejaxppo.environments import Environment, EnvParams, Reset, make_reset
+from purejaxppo.networks import Network, Params, make_mlp
+from purejaxppo.objectives import Loss, ppo_loss
+from purejaxppo.optimizers import adam, grouped, guarded
+from purejaxppo.suites import adapt
+
+
+class Parts(NamedTuple):
+    """An environment, a network and an optimizer that fit each other and a config.
+
+    Attributes:
+      groups: params -> tree of labels, where actor and critic have optimizers of
+        their own, else `None`.
+      entropy_target: the entropy that ent_coef follows; `()` where it does not.
+    """
+
+    config: Config
+    env: Environment
+    env_params: EnvParams
+    network: Network
+    loss: Loss
+    sampler: Sampler
+    to_env: Callable[[Any], Any]
+    optimizer: optax.GradientTransformation
+    groups: Callable[[Params], Any] | None
+    entropy_target: Any
+
+
+def make_parts(
+    config: Config,
+    env: Any,
+    env_params: EnvParams,
+    network: Network | None,
+    loss: Loss | None,
+) -> Parts:
+    """Make what the config asks for.
+
+    Raises:
+      TypeError: `env` is no environment.
+      ValueError: a space is not supported, or a technique needs of the network, or of
+        the loss, what the user's own does not have.
+    """
+    env = adapt(env)
+    env_params = env.default_params if env_params is None else env_params
+    space = env.action_space(env_params)
+    head = make_head(config.network, space)
+    sampler = head.sampler if network is None else keyed_sampler()
+    _check_space(config, space)
+    if network is None:
+        network = make_network(config.network, env.observation_space(env_params), head)
+    else:
+        _check_network(config, network)
+    if loss is not None and config.pauses_a_part:
+        raise ValueError(
+            "Expected no loss of one's own with kl_stop.scope = policy, critic_epochs, "
+            "critic_warmup or trpo, which need actor's and critic's apart, got one."
+        )
+    groups = getattr(network, "groups", None) if config.has_groups else None
+    return Parts(
+        config=config,
+        env=env,
+        env_params=env_params,
+        network=network,
+        loss=loss or ppo_loss,
+        sampler=sampler,
+        to_env=head.to_env,
+        optimizer=make_optimizer(config, groups),
+        groups=groups,
+        entropy_target=entropy_target(config, space),
+    )
+
+
+def make_head(config: NetworkConfig, space: gymnasium.spaces.Space) -> ActionHead:
+    """The action head that a network's config asks for."""
+    match config.sigma:
+        case t.FixedSigma() as rule:
+            sigma = Sigma("fixed", rule.value)
+        case t.ScheduledSigma() as rule:
+            sigma = Sigma("scheduled", rule.initial)
+        case t.StateSigma() as rule:
+            sigma = Sigma(
+                "conditioned",
+                low=rule.low,
+                high=rule.high,
+                parametrization=rule.parametrization,
+            )
+        case None:
+            sigma = Sigma()
+    return make_action_head(
+        space, policy=config.policy, sigma=sigma, tanh_mean=config.tanh_mean
+    )
+
+
+def make_network(
+    config: NetworkConfig, space: gymnasium.spaces.Space, head: ActionHead
+) -> Network:
+    """The default network by its config."""
+    return make_mlp(
+        space,
+        head,
+        widths=config.widths,
+        activation=config.activation,
+        layer_norm=config.layer_norm,
+        shared=config.shared,
+        log_std_init=config.log_std_init,
+        init=config.init,
+        init_std=config.init_std,
+        hidden_gain=config.hidden_gain,
+        policy_gain=config.policy_gain,
+        value_gain=config.value_gain,
+    )
+
+
+def _check_space(config: Config, space: gymnasium.spaces.Space) -> None:
+    if config.bounds_loss and isinstance(space, gymnasium.spaces.Discrete):
+        raise ValueError(
+            f"Expected bounds_loss only with a Box of actions, got {space}."
+        )
+
+
+def _check_network(config: Config, network: Network) -> None:
+    """What techniques need of a user's own network beyond the seam."""
+    needed = {
+        "groups": config.has_groups and "optimizers of actor and critic apart",
+        "rescale": isinstance(config.normalize_value, t.PopArt)
+        and "normalize_value = pop_art",
+    }
+    for name, technique in needed.items():
+        if technique and getattr(network, name, None) is None:
+            raise ValueError(
+                f"Expected network to have {name!r}, which {technique} needs, got None."
+            )
+
+
+# --- Optimizer ----------------------------------------------------------------------
+
+
+def make_optimizer(
+    config: Config, groups: Callable[[Params], Any] | None
+) -> optax.GradientTransformation:
+    """Guards against large gradients and Adam, for all parameters or by group.
+
+    It gives a direction; the learning rate is multiplied in by the update, since it
+    follows updates, not optimizer steps, and stays out of the optimizer's state.
+    """
+    guards = make_guards(config)
+    if groups is None:
+        return guarded(guards, adam(config.adam_eps))
+    rules = {
+        "actor": config.actor_optimizer,
+        "critic": config.critic_optimizer,
+        "shared": config.shared_optimizer,
+    }
+    adams = {label: _group_adam(config, rule) for label, rule in rules.items()}
+    if config.grad_scope == "group":
+        each = {label: guarded(guards, one) for label, one in adams.items()}
+        return grouped(each, groups)
+    return guarded(guards, grouped(adams, groups))
+
+
+def _group_adam(
+    config: Config, rule: t.OptimizerGroup | None
+) -> optax.GradientTransformation:
+    if rule is None:
+        return adam(config.adam_eps)
+    eps = config.adam_eps if rule.adam_eps is None else rule.adam_eps
+    return adam(eps, rule.weight_decay)
+
+
+def make_guards(config: Config) -> list[optax.GradientTransformation]:
+    """What gradients pass before Adam: `clip_grad`, then `max_grad_norm`."""
+    guards = []
+    match config.clip_grad:
+        case t.ClipNorm() as rule:
+            guards.append(gradients.clip_by_norm(rule.max, rule.order))
+        case t.ClipValue() as rule:
+            guards.append(gradients.clip_by_value(rule.max))
+        case t.IgnoreNorm() as rule:
+            guards.append(gradients.ignore_by_norm(rule.max, rule.order))
+        case t.IgnoreValue() as rule:
+            guards.append(gradients.ignore_by_value(rule.max))
+        case t.ClipMomentum() as rule:
+            guards.append(
+                gradients.clip_by_momentum(rule.factor, rule.decay, rule.warmup)
+            )
+    if config.max_grad_norm is not None:
+        guards.append(optax.clip_by_global_norm(config.max_grad_norm))
+    return guards
+
+
+# --- Numbers ------------------------------------------------------------------------
+
+
+def entropy_target(config: Config, space: gymnasium.spaces.Space) -> Any:
+    """The entropy to aim at: the config's, or the default of `EntropyTarget`."""
+    if not isinstance(config.ent_schedule, t.EntropyTarget):
+        return ()
+    target = config.ent_schedule.target
+    if isinstance(space, gymnasium.spaces.Discrete):
+        most = math.log(int(space.n))
+        if target is not None and not hasattr(target, "aval") and target > most:
+            raise ValueError(
+                f"Expected ent_schedule.target to be at most ln {space.n} = "
+                f"{most:.3f}, got {target}."
+            )
+        return 0.98 * most if target is None else target
+    if target is not None:
+        return target
+    assert isinstance(space, gymnasium.spaces.Box)
+    return _box_entropy_target(space, config.network.policy)
+
+
+def _box_entropy_target(space: gymnasium.spaces.Box, policy: str) -> float:
+    """1 + ln 2 nats a dimension below the uniform distribution's entropy.
+
+    A Beta's entropy is that of actions in [0, 1]; a dimension without bounds counts as
+    [−1, 1].
+    """
+    width = np.asarray(space.high, np.float64) - np.asarray(space.low, np.float64)
+    width = np.where(np.isfinite(width) & (width > 0), width, 2.0)
+    if policy == "beta":
+        width = np.ones_like(width)
+    return float(np.sum(np.log(width) - 1 - math.log(2)))
+
+
+def collecting_reset(parts: Parts) -> Callable[[jax.Array], Reset]:
+    """`key -> Reset` for training: any start, or one of `num_starts` fixed ones.
+
+    The fixed ones are the same for every run, like Procgen's training levels.
+    """
+    reset, num_starts = make_reset(parts.env, parts.env_params), parts.config.num_starts
+    if num_starts is None:
+        return reset
+
+    def fixed(key: jax.Array) -> Reset:
+        start = jax.random.randint(key, (), 0, num_starts)
+        return reset(jax.random.fold_in(jax.random.key(0), start))
+
+    return fixed
