@@ -162,7 +162,7 @@ def test_other_spaces_are_refused_in_one_line(space):
         (
             DISCRETE,
             {"sigma": Sigma("fixed", 0.5)},
-            "network.sigma to be independent for a Discrete action space, got 'fixed'.",
+            "network.sigma to be off for a Discrete action space, got it on.",
         ),
         (
             DISCRETE,

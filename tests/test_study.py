@@ -76,7 +76,7 @@ def test_parameters_are_the_final_ones(finished):
     state = jax.eval_shape(algorithm.init, jax.random.key(0))
     like = jax.tree.map(
         lambda x: np.zeros((3, *x.shape), x.dtype),
-        {"params": state.params, "obs_statistics": ()},
+        {"params": state.params, "obs_statistics": (), "critic_scale": ()},
     )
     saved = store.read_tree(study.output, "parameters", like)
     train = jax.jit(ppo.make_train(CONFIG, *ppo.make("CartPole-v1")))
