@@ -40,4 +40,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) .venv-peers .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) .venv-peers .hypothesis .pytest_cache .ruff_cache build dist

@@ -384,7 +384,10 @@ def _technique_rules(config: Config) -> Iterator[str]:
     if config.vf_clip_mode != "max" and config.vf_clip_eps is None:
         yield "Expected vf_clip_mode only together with vf_clip_eps, got it alone."
     if isinstance(guard, t.ClipNorm) and norm is not None:
-        yield "Expected at most one of max_grad_norm and clip_grad.clip_norm, got both."
+        yield (
+            "Expected at most one of clip_grad.clip_norm and max_grad_norm, got both"
+            f"{_hint('max_grad_norm')}."
+        )
     if config.grad_scope == "group" and norm is None and guard is None:
         yield "Expected grad_scope only with max_grad_norm or clip_grad, got it alone."
     if isinstance(config.ent_schedule, t.EntropyTarget) and _is_zero(config.ent_coef):

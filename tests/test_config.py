@@ -386,7 +386,8 @@ def test_bounds_in_the_wrong_order(name, low, high):
         ),
         (
             {"clip_grad": "clip_norm"},
-            "Expected at most one of max_grad_norm and clip_grad.clip_norm, got both.",
+            "Expected at most one of clip_grad.clip_norm and max_grad_norm, got both; "
+            "set max_grad_norm to none.",
         ),
         (
             {"grad_scope": "group", "max_grad_norm": None},
