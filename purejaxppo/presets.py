@@ -27,6 +27,12 @@ def make_preset(name: str) -> Config:
     return PRESETS[name]()
 
 
+MUJOCO = MappingProxyType(
+    {"num_envs": 1, "num_steps": 2048, "num_minibatches": 32, "num_epochs": 10}
+)
+"""The PPO paper's sizes for MuJoCo: ten epochs of minibatches of 64."""
+
+
 def _config(**changes: Any) -> Config:
     """The default config with fields changed, techniques as mappings or by name."""
     return replace(Config(), changes)
@@ -39,10 +45,7 @@ def ppo2_mujoco() -> Config:
     that change within a rollout (here they do after it); LSTM policies.
     """
     return _config(
-        num_envs=1,
-        num_steps=2048,
-        num_minibatches=32,
-        num_epochs=10,
+        **MUJOCO,
         learning_rate=3e-4,
         ent_coef=0.0,
         vf_clip_eps=0.2,
@@ -77,10 +80,7 @@ def ppo1() -> Config:
     without an epsilon. Left out: gradients averaged over MPI processes.
     """
     return _config(
-        num_envs=1,
-        num_steps=2048,
-        num_minibatches=32,
-        num_epochs=10,
+        **MUJOCO,
         learning_rate=3e-4,
         anneal_clip=True,
         max_grad_norm=None,
@@ -101,10 +101,7 @@ def paper_clip() -> Config:
     the paper does not say (weights, epsilon, normalisation) is the default here.
     """
     return _config(
-        num_envs=1,
-        num_steps=2048,
-        num_minibatches=32,
-        num_epochs=10,
+        **MUJOCO,
         learning_rate=3e-4,
         anneal_lr=False,
         vf_coef=1.0,
@@ -159,10 +156,7 @@ def sb3() -> Config:
     torch's 1e-6 in the gradient's clip; generalised state-dependent exploration.
     """
     return _config(
-        num_envs=1,
-        num_steps=2048,
-        num_minibatches=32,
-        num_epochs=10,
+        **MUJOCO,
         learning_rate=3e-4,
         anneal_lr=False,
         vf_half=False,
@@ -243,10 +237,7 @@ def dopamine() -> Config:
     Left out: it shuffles the order of those fixed blocks once; here it stays.
     """
     return _config(
-        num_envs=1,
-        num_steps=2048,
-        num_minibatches=32,
-        num_epochs=10,
+        **MUJOCO,
         learning_rate=3e-4,
         vf_clip_eps=0.2,
         ent_coef=0.0,
@@ -376,10 +367,7 @@ def drl_code_pytorch() -> Config:
     not clip what it normalises, here at ±10.
     """
     return _config(
-        num_envs=1,
-        num_steps=2048,
-        num_minibatches=32,
-        num_epochs=10,
+        **MUJOCO,
         learning_rate=3e-4,
         normalize_advantage="batch",
         advantage_eps=1e-5,
@@ -400,10 +388,7 @@ def ppo_continuous_beta() -> Config:
     stored, where it clamps them.
     """
     return _config(
-        num_envs=1,
-        num_steps=2048,
-        num_minibatches=32,
-        num_epochs=10,
+        **MUJOCO,
         learning_rate=2e-4,
         anneal_lr=False,
         adam_eps=1e-8,
