@@ -12,6 +12,7 @@ from typing import Any
 
 from purejaxppo import techniques as t
 from purejaxppo.fields import (
+    ABOVE_1,
     ANY,
     FRACTION,
     NON_NEGATIVE,
@@ -158,9 +159,7 @@ class Config:
     anneal_clip: bool = field(
         False, ANY, "Decay clip_eps, but not vf_clip_eps, linearly to 0."
     )
-    dual_clip: float | None = field(
-        None, ("be > 1", lambda x: x > 1), "Bound c of the loss where A < 0."
-    )
+    dual_clip: float | None = field(None, ABOVE_1, "Bound c of the loss where A < 0.")
     kl_penalty: t.KLPenalty | None = field(None, ANY, "Penalty on KL(old ‖ new).")
     kl_stop: t.KLStop | None = field(None, ANY, "End an update where the KL is high.")
     kl_learning_rate: t.KLLearningRate | None = field(
