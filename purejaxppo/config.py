@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from purejaxppo import techniques as t
+from purejaxppo.distributions import POLICIES
 from purejaxppo.fields import (
     ABOVE_1,
     ANY,
@@ -47,7 +48,7 @@ class NetworkConfig(Technique):
     value_gain: float = field(1.0, POSITIVE, "Gain of the value's last layer.")
     policy: str = choice(
         "gaussian",
-        ("gaussian", "tanh_gaussian", "beta"),
+        POLICIES,
         "Distribution over a Box of actions.",
     )
     tanh_mean: bool = field(False, ANY, "Keep the Gaussian's mean within the bounds.")
