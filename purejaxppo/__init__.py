@@ -17,8 +17,14 @@ from purejaxppo.config import Config, NetworkConfig
 from purejaxppo.distributions import make_action_head
 from purejaxppo.environments import Environment, Step
 from purejaxppo.evaluation import Episodes, evaluate
-from purejaxppo.networks import ActorCritic, Network, make_mlp
-from purejaxppo.objectives import Diagnostics, Minibatch, ppo_loss
+from purejaxppo.networks import ActorCritic, Network, make_actor_critic
+from purejaxppo.objectives import (
+    Diagnostics,
+    Minibatch,
+    policy_of,
+    ppo_loss,
+    value_of,
+)
 from purejaxppo.rollouts import Transition
 from purejaxppo.suites import env_ids, make
 from purejaxppo.techniques import (
@@ -60,10 +66,12 @@ __all__ = [
     "gae",
     "make",
     "make_action_head",
-    "make_mlp",
+    "make_actor_critic",
     "make_ppo",
     "make_train",
+    "policy_of",
     "ppo_loss",
     "presets",
     "techniques",
+    "value_of",
 ]

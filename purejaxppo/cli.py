@@ -1,9 +1,10 @@
-"""The command line: train, report, list."""
+"""The command line: train, report, check, list."""
 
 import dataclasses
 import functools
 import operator
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -15,7 +16,10 @@ import jax
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
+from purejaxppo.checking import check_environment
 from purejaxppo.config import SECTIONS, Config
 from purejaxppo.fields import Leaf, leaves, nearest, parse, replace
 from purejaxppo.presets import PRESETS, make_preset
@@ -23,7 +27,7 @@ from purejaxppo.reliability import render
 from purejaxppo.reliability.aggregates import check_alpha
 from purejaxppo.reporting import cautions, summaries, write_report
 from purejaxppo.study import Status, Study, store
-from purejaxppo.suites import env_ids
+from purejaxppo.suites import env_ids, make
 
 Positional = tyro.conf.Positional
 
@@ -38,7 +42,7 @@ class Train:
     """Train many seeds of PPO and report how reliable it was."""
 
     env: Annotated[Positional[str | None], _option("ENV", "that of --config")] = None
-    """Environment, such as CartPole-v1 (see `purejaxppo list`)."""
+    """Environment, such as CartPole-v1, or your own module:Object (see `list`)."""
     num_seeds: Annotated[int | None, _option("INT", "1")] = None
     """Number of runs."""
     seed: Annotated[int | None, _option("INT", "0")] = None
@@ -68,6 +72,20 @@ class Report:
 
 
 @dataclasses.dataclass
+class Check:
+    """Check that an environment keeps the protocol."""
+
+    env: Positional[str]
+    """Environment, such as CartPole-v1, or your own module:Object (see `list`)."""
+    num_envs: int = 8
+    """How many are played at random, side by side."""
+    num_steps: int = 200
+    """Number of steps that each is played."""
+    seed: int = 0
+    """Seed of all that is random."""
+
+
+@dataclasses.dataclass
 class List:
     """List the environments, or the presets."""
 
@@ -75,8 +93,13 @@ class List:
     """What to list."""
 
 
+Command = Train | Report | Check | List
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 2 for bad input, 1 for a failure.
+
+    An environment that fails a check is a failure, too.
 
     Set PUREJAXPPO_TRACEBACK to see where an error came from.
     """
@@ -85,10 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"purejaxppo {version('purejaxppo')}")
         return 0
     try:
-        command, given = _parse(arguments)
-        if isinstance(command, Train):
-            return _train(command, given)
-        return _report(command) if isinstance(command, Report) else _list(command)
+        return _run(*_parse(arguments))
     except BrokenPipeError:
         sys.stdout = None  # The reader has gone, as after `| head`.
         return 0
@@ -98,6 +118,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except Exception as error:
         return _fail(error, 1)
+
+
+def _run(command: Command, given: dict[str, Any]) -> int:
+    match command:
+        case Train():
+            return _train(command, given)
+        case Report():
+            return _report(command)
+        case Check():
+            return _check(command)
+    return _list(command)
 
 
 def _fail(error: Exception, code: int) -> int:
@@ -111,9 +142,14 @@ def _fail(error: Exception, code: int) -> int:
 # --- Arguments ----------------------------------------------------------------------
 
 
-def _parse(arguments: Sequence[str]) -> tuple[Train | Report | List, dict[str, Any]]:
+def _parse(arguments: Sequence[str]) -> tuple[Command, dict[str, Any]]:
     """The command, and the config fields given by dotted name."""
-    commands = {"train": _train_type(), "report": Report, "list": List}
+    commands = {
+        "train": _train_type(),
+        "report": Report,
+        "check": Check,
+        "list": List,
+    }
     if arguments and arguments[0].isalpha() and arguments[0] not in commands:
         hint = nearest(arguments[0], commands)
         raise ValueError(f"Unknown command {arguments[0]!r}; {hint}.")
@@ -133,7 +169,7 @@ def _parse(arguments: Sequence[str]) -> tuple[Train | Report | List, dict[str, A
         known = [name.replace("__", ".") for name in _texts(command)]
         name = unknown[0].lstrip("-").split("=")[0].replace("-", "_")
         raise ValueError(f"Unknown option {unknown[0]!r}; {nearest(name, known)}.")
-    texts = _texts(command)
+    texts = _texts(command) if isinstance(command, Train) else {}
     given = {
         leaf.name: parse(leaf, texts[_identifier(leaf.name)])
         for leaf in leaves(Config)
@@ -242,8 +278,17 @@ def _study(command: Train, given: dict[str, Any]) -> Study:
         env=env,
         num_seeds=job.num_seeds if command.num_seeds is None else command.num_seeds,
         seed=job.seed if command.seed is None else command.seed,
-        output=command.output or Path("runs") / env.replace("/", "-"),
+        output=command.output or Path("runs") / _folder(env),
     )
+
+
+def _folder(env: str) -> str:
+    """A folder's name for an id, that of one's own environment included.
+
+    >>> _folder("CartPole-v1"), _folder("../mine/walk.py:Walk")
+    ('CartPole-v1', 'mine-walk.py-Walk')
+    """
+    return re.sub(r"[^\w.-]+", "-", env).strip(".-")
 
 
 def _report(command: Report) -> int:
@@ -262,9 +307,29 @@ def _show(console: Console, dataset: Any, alpha: float) -> None:
         console.print(line, highlight=False)
 
 
+def _check(command: Check) -> int:
+    use_this_machine()
+    env, env_params = make(command.env)
+    checks = check_environment(
+        env,
+        env_params,
+        num_envs=command.num_envs,
+        num_steps=command.num_steps,
+        seed=command.seed,
+    )
+    table = Table("check", "result", "detail", title=Text(command.env))
+    results = {True: ("pass", "green"), False: ("FAIL", "red"), None: ("not run", "")}
+    for check in checks:
+        # Text, not str: rich would read the brackets of a message as markup.
+        table.add_row(check.name, Text(*results[check.passed]), Text(check.detail))
+    Console().print(table)
+    return 0 if all(check.passed for check in checks) else 1
+
+
 def _list(command: List) -> int:
     if command.what == "environments":
         print("\n".join(env_ids()))
+        print("Your own: module:Object, or path/to/file.py:Object")
         return 0
     width = max(map(len, PRESETS))
     for name, preset in PRESETS.items():

@@ -27,6 +27,11 @@ from purejaxppo.initializers import SCHEMES
 from purejaxppo.networks import ACTIVATIONS
 
 
+def _are_pairs(pairs: tuple[str, ...]) -> bool:
+    """Whether this says which parts of an action see which earlier ones."""
+    return pairs == ("all",) or all(pair.count(":") == 1 for pair in pairs)
+
+
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig(Technique):
     """The default actor-critic (ignored where the user passes a network)."""
@@ -37,6 +42,12 @@ class NetworkConfig(Technique):
         "Width of each hidden layer.",
     )
     activation: str = choice("tanh", ACTIVATIONS, "Activation of the hidden layers.")
+    conv: t.MinAtar | t.Nature | t.Impala | None = field(
+        None, ANY, "Convolutions for images, before the hidden layers."
+    )
+    memory: t.LSTM | t.GRU | None = field(
+        None, ANY, "A recurrent cell behind the hidden layers."
+    )
     layer_norm: bool = field(False, ANY, "Layer norm before each activation.")
     shared: bool = field(False, ANY, "One trunk for actor and critic.")
     init: str = choice("orthogonal", SCHEMES, "How the first weights are drawn.")
@@ -50,6 +61,11 @@ class NetworkConfig(Technique):
         "gaussian",
         POLICIES,
         "Distribution over a Box of actions.",
+    )
+    autoregressive: tuple[str, ...] = field(
+        (),
+        ("hold 'all', or pairs 'later:earlier'", _are_pairs),
+        "Which parts of an action see which earlier ones: all, or later:earlier,...",
     )
     tanh_mean: bool = field(False, ANY, "Keep the Gaussian's mean within the bounds.")
     log_std_init: float = field(0.0, ANY, "Initial log standard deviation (Box).")
@@ -124,6 +140,15 @@ class Config:
     transform_reward: t.RewardTransform | None = field(
         None, ANY, "Shift, scale, clip or take the sign of rewards."
     )
+    frame_stack: int | None = field(
+        None, POSITIVE, "Number of last observations that are seen at once."
+    )
+    sequence_length: int | None = field(
+        None,
+        POSITIVE,
+        "Steps of the sequences that a policy with a memory learns from (none: "
+        "num_steps).",
+    )
 
     # Advantages and targets
     advantage: t.OneStep | t.NStep | t.RewardToGo | t.EpisodeReturn | None = field(
@@ -144,7 +169,7 @@ class Config:
     shuffle: str = choice(
         "transitions",
         ("transitions", "trajectories", "none"),
-        "What is shuffled into minibatches.",
+        "What is shuffled into minibatches (with a memory: whole sequences).",
     )
     advantage_eps: float = field(
         1e-8, NON_NEGATIVE, "Added to the advantages' standard deviation."
@@ -220,6 +245,11 @@ class Config:
     )
 
     # Policy
+    ratio: str = choice(
+        "joint",
+        ("joint", "factored"),
+        "One probability ratio of a hybrid action, or one of each of its parts.",
+    )
     bounds_loss: t.BoundsLoss | None = field(
         None, ANY, "Loss on a Gaussian's mean out of bounds."
     )
@@ -239,6 +269,11 @@ class Config:
     def minibatch_size(self) -> int:
         """Environment steps of one minibatch."""
         return self.batch_size // self.num_minibatches
+
+    @property
+    def num_sequences(self) -> int:
+        """Sequences of one update, where a policy with a memory learns from them."""
+        return self.batch_size // (self.sequence_length or self.num_steps)
 
     @property
     def num_updates(self) -> int:
@@ -268,6 +303,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "truncation",
             "recompute_advantages",
             "shuffle",
+            "sequence_length",
             "advantage_eps",
             "advantage_min_std",
             "scale_advantage",
@@ -298,8 +334,9 @@ SECTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "critic_optimizer",
             "shared_optimizer",
         ),
-        "policy and network": ("bounds_loss", "network"),
+        "policy and network": ("ratio", "bounds_loss", "network"),
         "observations, rewards, evaluation": (
+            "frame_stack",
             "normalize_observation",
             "normalize_reward",
             "transform_reward",
@@ -321,6 +358,9 @@ EXCLUDES = (
     ("normalize_value", "transform_value"),
     ("scale_advantage", "normalize_advantage"),
     ("bounds_loss", "network.tanh_mean"),
+    ("trpo", "network.autoregressive"),
+    ("kl_penalty", "network.autoregressive"),
+    ("bounds_loss", "network.autoregressive"),
     ("temperature", "kl_stop"),
     ("temperature", "kl_learning_rate"),
     ("kl_learning_rate", "actor_optimizer.learning_rate"),
@@ -371,6 +411,17 @@ def _size_rules(config: Config) -> Iterator[str]:
         yield (
             f"Expected num_minibatches to divide num_envs = {config.num_envs} with "
             f"shuffle = trajectories, got {parts}."
+        )
+    length = config.sequence_length or config.num_steps
+    if config.num_steps % length:
+        yield (
+            f"Expected sequence_length to divide num_steps = {config.num_steps}, got "
+            f"{length}."
+        )
+    elif config.network.memory and config.num_sequences % parts:
+        yield (
+            f"Expected num_minibatches to divide the {config.num_sequences} sequences "
+            f"of num_envs * num_steps / sequence_length, got {parts}."
         )
     if config.critic_warmup and config.critic_warmup >= config.num_updates:
         yield (
@@ -439,7 +490,7 @@ def _order_rules(config: Config) -> Iterator[str]:
 
 def _is_on(config: Config, name: str) -> bool:
     value = _value(config, name)
-    return value is not None and value is not False
+    return value is not None and value is not False and value != ()
 
 
 def _value(config: Config, name: str) -> Any:

@@ -1,11 +1,13 @@
 """What an environment is: `reset` and `step`; and the one place that auto-resets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import gymnasium
 import jax
 import jax.numpy as jnp
+
+from purejaxppo.spaces import check_value
 
 Observation = Any
 EnvState = Any
@@ -28,12 +30,38 @@ class Step(NamedTuple):
     info: dict[str, Any]
 
 
+class Arguments(NamedTuple):
+    """Which parts of a hybrid action each type of action uses.
+
+    Parts are called by their paths in the tree of action spaces, as in `spaces.parts`:
+    "0", "1" of a Tuple. An environment whose actions have arguments offers this as
+    `action_arguments(params)`; parts that it does not name are always used.
+
+    Attributes:
+      type: the Discrete part that is the type, one of n.
+      uses: part -> table of 0 and 1, `[n]` or `[n, *shape]` with one for each dimension
+        of a Box or MultiDiscrete part.
+    """
+
+    type: str
+    uses: Mapping[str, Any]
+
+
 @runtime_checkable
 class Environment(Protocol):
     """A single environment as pure functions; batching and resetting happen outside.
 
     `params` is a pytree that may be traced, so that one program sweeps over it.
     Spaces are `gymnasium.spaces`; their shapes must not depend on traced values.
+
+    Where some actions are invalid, the observation is a Dict with the key
+    "action_mask", true where an action is valid: `[n]` for Discrete; for MultiDiscrete
+    the masks of its dimensions one after another; `[*shape, 2]` for MultiBinary (may it
+    be 0, may it be 1); for Tuple and Dict actions a dict of those by the parts' paths,
+    without the parts that are free. Its space is a MultiBinary of that shape.
+
+    Where an action has a type and arguments, the optional method `action_arguments`
+    says which are used; see `Arguments`.
     """
 
     @property
@@ -68,10 +96,15 @@ class Reset(NamedTuple):
 
 
 def make_reset(env: Environment, params: EnvParams) -> Callable[[jax.Array], Reset]:
-    """`key -> Reset` of one environment, with arrays of fixed types throughout."""
+    """`key -> Reset` of one environment, with arrays of fixed types throughout.
+
+    Raises:
+      ValueError: an observation is not of its space; when traced.
+    """
 
     def reset(key: jax.Array) -> Reset:
         obs, state = env.reset(key, params)
+        check_value(env.observation_space(params), obs, "observation")
         start = Reset(obs=obs, state=state)
         return _as(start, jax.tree.map(jnp.asarray, start))
 
@@ -86,12 +119,16 @@ def make_step(
     `step` is what happened, its `obs` the observation *before* any reset, from which
     a truncated episode bootstraps. `next` is where the environment goes on from:
     `fresh` where the episode ended, else the step's own state.
+
+    Raises:
+      ValueError: an observation is not of its space; when traced.
     """
 
     def step(
         key: jax.Array, now: Reset, action: Any, fresh: Reset
     ) -> tuple[Step, Reset]:
         result = env.step(key, now.state, action, params)
+        check_value(env.observation_space(params), result.obs, "observation")
         step = result._replace(
             reward=jnp.asarray(result.reward, jnp.float32).reshape(()),
             terminated=jnp.asarray(result.terminated, bool).reshape(()),

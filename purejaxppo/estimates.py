@@ -1,6 +1,5 @@
 """From a rollout to what an update learns from: values, advantages and targets."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -44,25 +43,22 @@ class Estimates(NamedTuple):
 
 def estimate(
     config: Config,
-    critic: Callable[[Any], jax.Array],
+    outputs: tuple[jax.Array, jax.Array],
     values: ValueMap | None,
-    obs: Any,
-    next_obs: Any,
     steps: Transition,
 ) -> Estimates:
-    """Values, advantages and targets of a rollout by a critic.
+    """Values, advantages and targets of a rollout by a critic's outputs.
 
     Args:
       config: which estimators, and their numbers.
-      critic: obs `[B, ...]` -> outputs `[B]`.
+      outputs: the critic's of each observation and of the one after it, before any
+        reset; flat `[T * N]`.
       values: between outputs and values; `None` where they are the same.
-      obs: flat `[T * N, ...]`, as the critic sees it.
-      next_obs: likewise, before any reset.
       steps: `[T, N]`, with the rewards to learn from.
     """
     shape = steps.reward.shape
     decode = (lambda x: x) if values is None else values.decode
-    value, next_value = decode(critic(obs)), decode(critic(next_obs))
+    value, next_value = map(decode, outputs)
     seen = handle_truncation(
         config,
         Steps(

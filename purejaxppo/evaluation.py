@@ -22,17 +22,19 @@ class _Running(NamedTuple):
     """Episodes on their way, `[num_episodes, ...]`."""
 
     now: Reset
+    memory: Any
     done: jax.Array
     outcome: Episodes
 
 
 def evaluate(
     key: jax.Array,
-    act: Callable[[Any, jax.Array], Any],
+    act: Callable[[Any, Any, jax.Array], tuple[Any, Any]],
     env: Environment,
     env_params: EnvParams,
     num_episodes: int,
     max_steps: int = 10_000,
+    memory: Any = (),
 ) -> Episodes:
     """Play `num_episodes` episodes side by side, each to its end.
 
@@ -41,12 +43,14 @@ def evaluate(
 
     Args:
       key: consumed.
-      act: (obs `[N, ...]`, key) -> action as the environment gets it `[N, ...]`.
+      act: (obs `[N, ...]`, memory, key) -> (action as the environment gets it
+        `[N, ...]`, memory after it).
       env: an `Environment`, or a raw gymnax environment.
       env_params: its parameters; may be traced.
       num_episodes: N.
       max_steps: an episode still running after so many steps is cut and counts with
         what it has collected.
+      memory: at the episodes' start, `[N, ...]`; `()` for a policy without one.
 
     Returns:
       Undiscounted returns and lengths `[N]`.
@@ -58,6 +62,7 @@ def evaluate(
     zeros = jnp.zeros(num_episodes)
     running = _Running(
         now=start,
+        memory=memory,
         done=jnp.zeros(num_episodes, bool),
         outcome=Episodes(zeros, zeros.astype(jnp.int32)),
     )
@@ -69,7 +74,7 @@ def evaluate(
     def advance(carry: tuple[jax.Array, _Running]) -> tuple[jax.Array, _Running]:
         t, running = carry
         action_key, step_key = jax.random.split(jax.random.fold_in(run_key, t))
-        action = act(running.now.obs, action_key)
+        action, memory = act(running.now.obs, running.memory, action_key)
         step_keys = jax.random.split(step_key, num_episodes)
         # A finished episode is replayed from its start, and no longer counted.
         result, now = jax.vmap(step)(step_keys, running.now, action, start)
@@ -79,7 +84,7 @@ def evaluate(
             episode_length=running.outcome.episode_length + ~running.done,
         )
         done = running.done | result.terminated | result.truncated
-        return t + 1, _Running(now=now, done=done, outcome=outcome)
+        return t + 1, _Running(now=now, memory=memory, done=done, outcome=outcome)
 
     _, running = jax.lax.while_loop(go_on, advance, (jnp.int32(0), running))
     return running.outcome

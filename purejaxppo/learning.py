@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from purejaxppo.coefficients import Adaptive, follow_entropy, follow_kl
 from purejaxppo.config import Config
+from purejaxppo.cores import forget
 from purejaxppo.critic_scale import follow_targets, mean_and_std, value_map
 from purejaxppo.estimates import (
     Estimates,
@@ -19,9 +20,19 @@ from purejaxppo.estimates import (
 )
 from purejaxppo.losses import mean
 from purejaxppo.networks import Params
-from purejaxppo.objectives import Minibatch, actor_loss
+from purejaxppo.objectives import Minibatch, actor_loss, joined, policy_of
 from purejaxppo.parts import Parts
 from purejaxppo.rollouts import Transition
+from purejaxppo.sequences import (
+    Memory,
+    has_memory,
+    init_memory,
+    split,
+    split_memory,
+    starts,
+    unjoin,
+    unroll_critic,
+)
 from purejaxppo.techniques import EntropyTarget, PopArt
 from purejaxppo.trust_regions import natural_gradient_step
 from purejaxppo.updates import Learner, Lesson, Report, update
@@ -36,14 +47,32 @@ class Learned(NamedTuple):
     critic_scale: Any
     advantage_scale: Any
     adaptive: Adaptive
+    critic_memory: Any = ()
 
 
 class Batch(NamedTuple):
-    """A rollout as it is learned from: flat `[T * N]` but for `steps` `[T, N]`."""
+    """A rollout as it is learned from: flat `[T * N]` but for `steps` `[T, N]`.
+
+    `memory` is that of actor and critic before the first step, `[N, ...]`.
+    """
 
     obs: Any
     next_obs: Any
     steps: Transition
+    memory: Memory = Memory()
+
+
+class Foresight(NamedTuple):
+    """What the critic makes of a rollout: outputs `[T * N]`, and what it remembers.
+
+    `memories` are its memories before each step, `[T, N, ...]`, `memory` that after the
+    last one; `()` without a memory.
+    """
+
+    value: jax.Array
+    next_value: jax.Array
+    memories: Any = ()
+    memory: Any = ()
 
 
 def learn(
@@ -67,8 +96,10 @@ def learn(
     Returns:
       What this update leaves, its report, and all that was learned from.
     """
-    found = _estimate(parts, config, before.critic_scale, batch, before.params)
-    learned, minibatch = _prepare(parts, config, before, batch, found)
+    seen = foresee(parts, config, batch, before.params)
+    found = _estimate(config, before.critic_scale, batch, seen)
+    learned, minibatch = _prepare(parts, config, before, batch, found, seen)
+    learned = learned._replace(critic_memory=seen.memory)
     learned, trpo_report = _trust_region_step(parts, config, learned, minibatch)
     lesson = Lesson(
         config=config,
@@ -99,16 +130,38 @@ def learn(
     return learned, report, minibatch
 
 
-def _estimate(
-    parts: Parts, config: Config, critic_scale: Any, batch: Batch, params: Params
-) -> Estimates:
-    def critic(obs: Any) -> jax.Array:
-        value = parts.network.critic(params, obs, ())[0]
-        check_shape("network.critic's values", value, config)
-        return value
+def foresee(parts: Parts, config: Config, batch: Batch, params: Params) -> Foresight:
+    """The critic's outputs of a rollout, and of what followed each step.
 
+    The observation that follows the last step of an episode is seen with the memory of
+    that episode, not with the next one's.
+    """
+    network, size = parts.network, config.num_envs
+    if not has_memory(network):
+        value, _ = network.critic(params, batch.obs, ())
+        check_shape("network.critic's values", value, config)
+        next_value, _ = network.critic(params, batch.next_obs, ())
+        return Foresight(value, next_value)
+    done = batch.steps.terminated | batch.steps.truncated
+    reset, first = starts(done).reshape(-1), batch.memory.critic
+    value, after = unroll_critic(network, params, batch.obs, reset, first)
+    check_shape("network.critic's values", value, config)
+    last = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), after)
+    next_value, _ = network.critic(params, batch.next_obs, last)
+    initial = init_memory(network, size).critic
+    then = jax.vmap(forget, in_axes=(0, None, 0))(after, initial, done)
+    memories = jax.tree.map(
+        lambda m, x: jnp.concatenate([m[None], x[:-1]]), first, then
+    )
+    memory = jax.tree.map(lambda x: x[-1], then)
+    return Foresight(value, next_value, memories=memories, memory=memory)
+
+
+def _estimate(
+    config: Config, critic_scale: Any, batch: Batch, seen: Foresight
+) -> Estimates:
     values = value_map(config, critic_scale)
-    return estimate(config, critic, values, batch.obs, batch.next_obs, batch.steps)
+    return estimate(config, (seen.value, seen.next_value), values, batch.steps)
 
 
 def check_shape(name: str, x: jax.Array, config: Config) -> None:
@@ -137,9 +190,17 @@ def check_policy(policy: Any, config: Config) -> None:
 
 
 def _prepare(
-    parts: Parts, config: Config, before: Learned, batch: Batch, found: Estimates
+    parts: Parts,
+    config: Config,
+    before: Learned,
+    batch: Batch,
+    found: Estimates,
+    seen: Foresight,
 ) -> tuple[Learned, Minibatch]:
-    """Scales that have seen the estimates, and the whole batch in their units."""
+    """Scales that have seen the estimates, and the whole batch in their units.
+
+    With a memory, the batch is cut into sequences `[S, L, ...]`.
+    """
     learned = before._replace(
         critic_scale=follow_targets(
             config, before.critic_scale, found.target, found.weight
@@ -152,22 +213,44 @@ def _prepare(
         learned = learned._replace(
             params=rescale(learned.params, *popart_scale(*old, *new))
         )
-    steps, policy = batch.steps, None
-    if config.kl_penalty is not None or config.trpo is not None:
-        policy, _ = parts.network.actor(learned.params, batch.obs, ())
-        check_policy(policy, config)
-    log_prob = steps.log_prob.reshape(-1)
-    check_shape("the action distribution's log_prob", log_prob, config)
+    steps = batch.steps
+    log_prob = _flat(steps.log_prob)
+    one = log_prob if config.ratio == "joint" else log_prob[:, 0]
+    check_shape("the action distribution's log_prob", one, config)
     minibatch = Minibatch(
         obs=batch.obs,
-        action=jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), steps.action),
+        action=_flat(steps.action),
         log_prob=log_prob,
         value=found.value,
         advantage=found.advantage,
         target=found.target,
-        policy=policy,
     )
+    if has_memory(parts.network):
+        minibatch = _into_sequences(config, minibatch, batch, seen)
+    if config.kl_penalty is not None or config.trpo is not None:
+        policy = policy_of(parts.network, learned.params, joined(minibatch))
+        check_policy(policy, config)
+        if minibatch.memory is not None:
+            policy = unjoin(policy, config.batch_size // config.num_sequences)
+        minibatch = minibatch._replace(policy=policy)
     return learned, _in_units(config, learned, minibatch, found)
+
+
+def _flat(tree: Any) -> Any:
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
+
+
+def _into_sequences(
+    config: Config, minibatch: Minibatch, batch: Batch, seen: Foresight
+) -> Minibatch:
+    """A flat batch cut into sequences, with the memories before each of them."""
+    length = config.batch_size // config.num_sequences
+    done = batch.steps.terminated | batch.steps.truncated
+    whole = minibatch._replace(reset=starts(done).reshape(-1))
+    memories = Memory(actor=batch.steps.memory, critic=seen.memories)
+    return split(whole, config.num_steps, length)._replace(
+        memory=split_memory(memories, length)
+    )
 
 
 def _in_units(
@@ -176,12 +259,15 @@ def _in_units(
     """A batch with estimates in the units that are learned in."""
     values = value_map(config, learned.critic_scale)
     encode = (lambda x: x) if values is None else values.encode
-    return minibatch._replace(
+    found = found._replace(
         value=encode(found.value),
         advantage=scale_advantage(config, learned.advantage_scale, found.advantage),
         target=encode(found.target),
-        weight=found.weight,
     )
+    if minibatch.memory is not None:
+        length = config.batch_size // config.num_sequences
+        found = split(found, config.num_steps, length)
+    return minibatch._replace(**found._asdict())
 
 
 def _refresher(
@@ -192,7 +278,8 @@ def _refresher(
         return None
 
     def refresh(params: Params) -> Minibatch:
-        found = _estimate(parts, config, learned.critic_scale, batch, params)
+        seen = foresee(parts, config, batch, params)
+        found = _estimate(config, learned.critic_scale, batch, seen)
         return _in_units(config, learned, minibatch, found)
 
     return refresh
@@ -205,6 +292,7 @@ def _trust_region_step(
     rule = config.trpo
     if rule is None:
         return learned, ()
+    batch = joined(batch)
     if config.normalize_advantage is not None:
         advantage = normalize(config, batch.advantage, batch.weight)
         batch = batch._replace(advantage=advantage)
@@ -244,7 +332,8 @@ def _policy_kl(parts: Parts, config: Config, params: Params, batch: Minibatch) -
     """E[KL(old ‖ new)] of the whole update, where the penalty follows it."""
     if config.kl_penalty is None or not config.kl_penalty.adaptive:
         return ()
-    policy, _ = parts.network.actor(params, batch.obs, ())
+    batch = joined(batch)
+    policy = policy_of(parts.network, params, batch)
     return mean(batch.policy.kl_divergence(policy), batch.weight)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import flax.linen as nn
@@ -11,7 +12,10 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from purejaxppo.cores import Core, init_core, memory_size, unroll
 from purejaxppo.distributions import ActionHead
+from purejaxppo.encoders import Encoded, make_encoder
+from purejaxppo.fields import kind_name
 from purejaxppo.initializers import (
     SCHEMES,
     activation_gain,
@@ -22,6 +26,11 @@ from purejaxppo.initializers import (
     orthogonal,
     xavier,
 )
+from purejaxppo.layers import Dense
+from purejaxppo.policies import Policy
+from purejaxppo.spaces import split_mask, split_mask_value
+from purejaxppo.techniques import GRU, LSTM, Impala, MinAtar, Nature
+from purejaxppo.torsos import make_torso
 
 Params = Any
 Memory = Any
@@ -33,7 +42,8 @@ class Network(Protocol):
     """The seam: `init`, `actor` and `critic` as pure functions of the parameters.
 
     `obs` has one leading batch axis; values are `[batch]`. `memory` is `()` for a
-    feed-forward network. An action distribution has `sample(seed=)`, `log_prob`,
+    feed-forward network; one with a memory has `init_memory` as well, see
+    `ActorCritic`. An action distribution has `sample(seed=)`, `log_prob`,
     `entropy` and `mode`, as distrax's have.
     """
 
@@ -66,6 +76,11 @@ class ActorCritic:
       set_log_std: (params, log standard deviation) -> params with it, for a scheduled
         standard deviation.
       bounds: middle and half width of the box that a Gaussian's mean should lie in.
+      init_memory: number of environments -> (the actor's memory, the critic's) at the
+        start of their episodes, `[batch, ...]`; `None` if the network has no memory.
+      unroll_actor: as `sequences.unroll_actor`, where that can be had faster than step
+        by step.
+      unroll_critic: likewise.
     """
 
     init: Callable[[jax.Array, Any], Params]
@@ -75,70 +90,20 @@ class ActorCritic:
     rescale: Callable[[Params, Any, Any], Params] | None = None
     set_log_std: Callable[[Params, Any], Params] | None = None
     bounds: tuple[Any, Any] | None = None
+    init_memory: Callable[[int], tuple[Memory, Memory]] | None = None
+    unroll_actor: Callable[..., tuple[Any, Memory]] | None = None
+    unroll_critic: Callable[..., tuple[jax.Array, Memory]] | None = None
 
 
-class Dense(nn.Module):
-    """A dense layer, zero until `draw_kernels`, its kernel short side first.
+class Model(nn.Module):
+    """Actor and critic: a torso, a core where they have a memory, and a last layer.
 
-    That is `[outputs, inputs]` where outputs are fewer, unlike `nn.Dense`: that way
-    round XLA:CPU computes the kernel's gradient up to twice as fast.
+    Torsos and cores are each one's own, or shared.
     """
 
-    features: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """`[batch, inputs]` -> `[batch, features]`."""
-        shape = x.shape[-1], self.features
-        kernel = self.param("kernel", nn.initializers.zeros, tuple(sorted(shape)))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        product = "bi,oi->bo" if shape[0] > shape[1] else "bi,io->bo"
-        return jnp.einsum(product, x, kernel) + bias[None]
-
-
-class Torso(nn.Module):
-    """Dense layers with an activation each, layer norm before it if asked for."""
-
-    widths: Sequence[int]
-    activation: str
-    layer_norm: bool
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """`[batch, features]` -> `[batch, widths[-1]]`."""
-        activate = getattr(nn, self.activation)
-        for i, width in enumerate(self.widths):
-            x = Dense(width, name=f"dense_{i}")(x)
-            if self.layer_norm:
-                x = nn.LayerNorm(name=f"norm_{i}")(x)
-            x = activate(x)
-        return x
-
-
-class Policy(nn.Module):
-    """The policy's last layer, with its log standard deviation if it has one."""
-
     head: ActionHead
-    log_std_init: float
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> Any:
-        """`[batch, features]` -> distribution over `[batch]` actions."""
-        outputs = Dense(self.head.num_outputs, name="output")(x)
-        log_std = None
-        if self.head.has_scale:
-            log_std = self.param(
-                "log_std",
-                nn.initializers.constant(self.log_std_init),
-                (self.head.num_outputs,),
-            )
-        return self.head.distribution(outputs, log_std)
-
-
-class MLP(nn.Module):
-    """Actor and critic of dense layers, on trunks of their own or on a shared one."""
-
-    head: ActionHead
+    conv: MinAtar | Nature | Impala | None
+    memory: LSTM | GRU | None
     widths: Sequence[int]
     activation: str
     layer_norm: bool
@@ -147,32 +112,65 @@ class MLP(nn.Module):
 
     def setup(self) -> None:
         """Name the parts; the names are those of the parameters."""
-        torso = Torso(self.widths, self.activation, self.layer_norm)
+        torso = make_torso(self.conv, self.widths, self.activation, self.layer_norm)
         if self.shared:
             self.torso = torso
         else:
             self.actor_torso, self.critic_torso = torso.copy(), torso.copy()
+        if self.memory is not None:
+            kind, rule = kind_name(type(self.memory)), self.memory
+            core = Core(kind, rule.size, rule.layer_norm)
+            if self.shared:
+                self.core = core
+            else:
+                self.actor_core, self.critic_core = core.copy(), core.copy()
         self.policy = Policy(self.head, self.log_std_init)
         self.value = Dense(1)
 
-    def actor(self, x: jax.Array) -> Any:
+    def _part(self, kind: str, whose: str) -> Callable[..., Any]:
+        return getattr(self, kind if self.shared else f"{whose}_{kind}")
+
+    def look(self, whose: str, x: Encoded) -> jax.Array:
+        """What the actor's or the critic's torso makes of observations."""
+        return self._part("torso", whose)(x)
+
+    def recall(self, whose: str, x: jax.Array, memory: Memory) -> tuple[Any, Memory]:
+        """What a core makes of a torso's output, and its memory after that."""
+        if self.memory is None:
+            return x, memory
+        memory, x = self._part("core", whose)(memory, x)
+        return x, memory
+
+    def decide(self, x: jax.Array, mask: Any) -> Any:
         """Action distribution."""
-        return self.policy((self.torso if self.shared else self.actor_torso)(x))
+        return self.policy(x, mask)
 
-    def critic(self, x: jax.Array) -> jax.Array:
+    def judge(self, x: jax.Array) -> jax.Array:
         """State value `[batch]`."""
-        torso = self.torso if self.shared else self.critic_torso
-        return self.value(torso(x)).squeeze(-1)
+        return self.value(x).squeeze(-1)
 
-    def __call__(self, x: jax.Array) -> tuple[Any, jax.Array]:
+    def actor(self, x: Encoded, mask: Any, memory: Memory) -> tuple[Any, Memory]:
+        """Action distribution, and the actor's memory after `x`."""
+        y, memory = self.recall("actor", self.look("actor", x), memory)
+        return self.decide(y, mask), memory
+
+    def critic(self, x: Encoded, memory: Memory) -> tuple[jax.Array, Memory]:
+        """State value `[batch]`, and the critic's memory after `x`."""
+        y, memory = self.recall("critic", self.look("critic", x), memory)
+        return self.judge(y), memory
+
+    def __call__(self, x: Encoded, mask: Any, memory: Memory) -> None:
         """Both, so that `init` makes all parameters."""
-        return self.actor(x), self.critic(x)
+        self.actor(x, mask, memory)
+        self.critic(x, memory)
 
 
-def make_mlp(
+def make_actor_critic(
     observation_space: gymnasium.spaces.Space,
     head: ActionHead,
     *,
+    conv: MinAtar | Nature | Impala | None = None,
+    memory: LSTM | GRU | None = None,
     widths: Sequence[int] = (64, 64),
     activation: str = "tanh",
     layer_norm: bool = False,
@@ -186,19 +184,37 @@ def make_mlp(
 ) -> ActorCritic:
     """The default actor-critic: orthogonal weights (√2, .01, 1), zero biases.
 
-    `init` to `value_gain` are those of `draw_kernels`.
+    `init` to `value_gain` are those of `draw_kernels`. Where the observation is a Dict
+    with the key "action_mask", that goes to the head alone.
 
     Raises:
-      ValueError: the observation space is neither Box nor Discrete.
+      ValueError: a part of the observation space is not supported, or it has no image
+        for the convolutions.
     """
-    encode = make_encoder(observation_space)
-    model = MLP(head, tuple(widths), activation, layer_norm, shared, log_std_init)
+    space, _ = split_mask(observation_space)
+    encode = make_encoder(space, images=conv is not None)
+    model = Model(
+        head,
+        conv,
+        memory,
+        tuple(widths),
+        activation,
+        layer_norm,
+        shared,
+        log_std_init,
+    )
+
+    def see(obs: Any) -> tuple[Encoded, Any]:
+        rest, mask = split_mask_value(obs)
+        return encode(rest), mask
 
     def init_params(key: jax.Array, obs: Any) -> Params:
         # The modules themselves draw nothing, whatever their key.
+        x, mask = see(obs)
+        start = first_memory(memory, x.flat.shape[0])
         return draw_kernels(
             key,
-            model.init(jax.random.key(0), encode(obs))["params"],
+            model.init(jax.random.key(0), x, mask, start)["params"],
             init=init,
             init_std=init_std,
             activation=activation,
@@ -208,12 +224,12 @@ def make_mlp(
         )
 
     def actor(params: Params, obs: Any, memory: Memory) -> tuple[Any, Memory]:
-        return model.apply({"params": params}, encode(obs), method="actor"), memory
+        return model.apply({"params": params}, *see(obs), memory, method="actor")
 
     def critic(params: Params, obs: Any, memory: Memory) -> tuple[Any, Memory]:
-        return model.apply({"params": params}, encode(obs), method="critic"), memory
+        return model.apply({"params": params}, see(obs)[0], memory, method="critic")
 
-    return ActorCritic(
+    seam = ActorCritic(
         init_params,
         actor,
         critic,
@@ -221,6 +237,57 @@ def make_mlp(
         rescale=rescale_value,
         set_log_std=overwrite_log_std if head.scheduled else None,
         bounds=head.bounds,
+    )
+    return seam if memory is None else _remembering(seam, model, see)
+
+
+def first_memory(memory: LSTM | GRU | None, batch_size: int) -> Memory:
+    """An actor's or a critic's memory at the start of episodes; `()` without one."""
+    if memory is None:
+        return ()
+    return init_core(kind_name(type(memory)), memory.size, batch_size)
+
+
+def _remembering(
+    seam: ActorCritic, model: Model, see: Callable[[Any], tuple[Encoded, Any]]
+) -> ActorCritic:
+    """The seam of a model with a memory: it can replay whole sequences.
+
+    Only the cores go step by step; torsos and last layers see all steps at once.
+    """
+
+    def apply(params: Params, method: str, *inputs: Any) -> Any:
+        return model.apply({"params": params}, *inputs, method=method)
+
+    def recall(
+        params: Params, whose: str, x: Encoded, reset: jax.Array, memory: Memory
+    ) -> tuple[jax.Array, Memory]:
+        initial = first_memory(model.memory, memory_size(memory))
+        step = partial(apply, params, "recall", whose)
+        return unroll(step, apply(params, "look", whose, x), reset, memory, initial)
+
+    def unroll_actor(
+        params: Params, obs: Any, reset: jax.Array, memory: Memory
+    ) -> tuple[Any, Memory]:
+        x, mask = see(obs)
+        y, memories = recall(params, "actor", x, reset, memory)
+        return apply(params, "decide", y, mask), memories
+
+    def unroll_critic(
+        params: Params, obs: Any, reset: jax.Array, memory: Memory
+    ) -> tuple[jax.Array, Memory]:
+        y, memories = recall(params, "critic", see(obs)[0], reset, memory)
+        return apply(params, "judge", y), memories
+
+    def init_memory(batch_size: int) -> tuple[Memory, Memory]:
+        start = first_memory(model.memory, batch_size)
+        return start, start
+
+    return dataclasses.replace(
+        seam,
+        init_memory=init_memory,
+        unroll_actor=unroll_actor,
+        unroll_critic=unroll_critic,
     )
 
 
@@ -240,9 +307,10 @@ def draw_kernels(
     Under every scheme the last layer of the policy is `policy_gain` times, that of the
     critic `value_gain` times, what a linear layer gets: a semi-orthogonal matrix, or
     normals of variance 2 / (fan_in + fan_out) (xavier), 1 / fan_in (kaiming, lecun) or
-    `init_std`² (normal). Hidden layers have the factor `hidden_gain` if orthogonal
-    (`activation_gain` if None), `activation_gain` if kaiming; the others' have none, as
-    their sources say. Gains and `init_std` may be traced.
+    `init_std`² (normal); so do recurrent cells, at gain 1. Hidden layers have the
+    factor `hidden_gain` if orthogonal (`activation_gain` if None), `activation_gain` if
+    kaiming; the others' have none, as their sources say. Gains and `init_std` may be
+    traced.
 
     Raises:
       ValueError: no such scheme or activation.
@@ -257,13 +325,15 @@ def draw_kernels(
     elif init != "orthogonal":
         hidden_gain = 1.0
     gains = {"policy": policy_gain, "value": value_gain}
+    gains |= dict.fromkeys(("core", "actor_core", "critic_core"), 1.0)
+
+    def gain(path: tuple[str, ...]) -> Any:
+        inner = path[1].startswith(INNER)
+        return hidden_gain if inner else gains.get(path[0], hidden_gain)
+
     drawn = {
         path: draw_kernel(
-            noise,
-            flat.get((*path[:-1], "bias")),
-            init,
-            gains.get(path[0], hidden_gain),
-            init_std,
+            noise, flat.get((*path[:-1], "bias")), init, gain(path), init_std
         )
         for path, noise in normals(key, kernels).items()
     }
@@ -297,12 +367,16 @@ def draw_kernel(
     raise ValueError(f"Expected init to be one of {', '.join(SCHEMES)}, got {init}.")
 
 
-GROUPS = {"torso": "shared", "critic_torso": "critic", "value": "critic"}
-GROUPS |= {"actor_torso": "actor", "policy": "actor"}
+INNER = ("hidden_", "choice_")
+"""How the layers of an autoregressive policy begin that are not its last."""
+
+GROUPS = {"torso": "shared", "core": "shared"}
+GROUPS |= {"actor_torso": "actor", "actor_core": "actor", "policy": "actor"}
+GROUPS |= {"critic_torso": "critic", "critic_core": "critic", "value": "critic"}
 
 
 def parameter_groups(params: Params) -> Any:
-    """Whose each parameter of `make_mlp` is: a tree of "shared", "actor", "critic"."""
+    """Whose each parameter of `make_actor_critic` is: "shared", "actor", "critic"."""
     return {
         name: jax.tree.map(lambda _, group=GROUPS[name]: group, part)
         for name, part in params.items()
@@ -328,29 +402,3 @@ def overwrite_log_std(params: Params, log_std: float | jax.Array) -> Params:
     policy = params["policy"]
     every = jnp.full_like(policy["log_std"], log_std)
     return {**params, "policy": {**policy, "log_std": every}}
-
-
-def make_encoder(space: gymnasium.spaces.Space) -> Callable[[Any], jax.Array]:
-    """`[batch, *space.shape]` -> `[batch, features]`: flat floats; Discrete one-hot.
-
-    Raises:
-      ValueError: the space is neither Box nor Discrete.
-    """
-    if isinstance(space, gymnasium.spaces.Discrete):
-        n, start = int(space.n), int(space.start)
-        return lambda obs: jax.nn.one_hot(obs - start, n)
-    if not isinstance(space, gymnasium.spaces.Box):
-        raise ValueError(
-            f"Expected observation_space to be Box or Discrete, got {space}."
-        )
-    shape = space.shape
-
-    def flatten(obs: jax.Array) -> jax.Array:
-        if obs.shape[1:] != shape:
-            raise ValueError(
-                f"Expected observations of shape {shape}, as the observation space "
-                f"says, got {obs.shape[1:]}."
-            )
-        return obs.reshape(obs.shape[0], math.prod(shape)).astype(jnp.float32)
-
-    return flatten

@@ -1,6 +1,7 @@
 """What an update minimises: the losses of actor and critic on a minibatch."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -8,8 +9,9 @@ import jax.numpy as jnp
 
 from purejaxppo import losses
 from purejaxppo.config import Config
-from purejaxppo.distributions import pre_squash_mean
+from purejaxppo.distributions import entropy_at, log_prob_parts, pre_squash_mean
 from purejaxppo.networks import Network, Params
+from purejaxppo.sequences import Memory, join, unroll_actor, unroll_critic
 
 
 class Minibatch(NamedTuple):
@@ -19,6 +21,11 @@ class Minibatch(NamedTuple):
     samples that do not count, and `None` where all do. `policy` is the action
     distribution of before the update, at temperature 1, where a technique asks for the
     KL from it, else `None`.
+
+    Where the network has a memory, samples are sequences of L steps laid out flat, time
+    first, `[L * S]`: `memory` is that before the first steps `[S, ...]`, `reset` says
+    whether an episode starts at a step. Both are `None` otherwise. `policy_of` and
+    `value_of` know of them.
     """
 
     obs: Any
@@ -29,6 +36,8 @@ class Minibatch(NamedTuple):
     target: jax.Array
     weight: jax.Array | None = None
     policy: Any = None
+    memory: Memory | None = None
+    reset: jax.Array | None = None
 
 
 class Diagnostics(NamedTuple):
@@ -50,6 +59,31 @@ class Diagnostics(NamedTuple):
     ratio_min: Any = ()
     ratio_max: Any = ()
     policy_kl: Any = ()
+
+
+def joined(batch: Minibatch) -> Minibatch:
+    """A batch of sequences `[S, L, ...]` laid out flat; one without memory as it is."""
+    if batch.memory is None:
+        return batch
+    return join(batch._replace(memory=None))._replace(memory=batch.memory)
+
+
+def policy_of(network: Network, params: Params, batch: Minibatch) -> Any:
+    """The action distributions `[B]` of a minibatch, by a network with these params."""
+    if batch.memory is None:
+        return network.actor(params, batch.obs, ())[0]
+    assert batch.reset is not None
+    actor = batch.memory.actor
+    return unroll_actor(network, params, batch.obs, batch.reset, actor)[0]
+
+
+def value_of(network: Network, params: Params, batch: Minibatch) -> jax.Array:
+    """The critic's outputs `[B]` of a minibatch, by a network with these params."""
+    if batch.memory is None:
+        return network.critic(params, batch.obs, ())[0]
+    assert batch.reset is not None
+    critic = batch.memory.critic
+    return unroll_critic(network, params, batch.obs, batch.reset, critic)[0]
 
 
 Loss = Callable[[Config, Network, Params, Minibatch], tuple[jax.Array, Diagnostics]]
@@ -74,21 +108,20 @@ def actor_loss(
 ) -> tuple[jax.Array, Diagnostics]:
     """L_clip − ent_coef H, plus β KL(old ‖ new) and the bounds loss where they are on.
 
-    Without a clip the surrogate is −E[ρA]: importance sampling, or PPO-Penalty.
+    Without a clip the surrogate is −E[ρA]: importance sampling, or PPO-Penalty. Where
+    the parts of an action have a ratio each, L_clip is the sum of theirs.
     """
-    distribution, _ = network.actor(params, batch.obs, ())
+    distribution = policy_of(network, params, batch)
     weight = batch.weight
-    log_ratio = distribution.log_prob(batch.action) - batch.log_prob
+    log_ratio = log_prob(config, distribution, batch.action) - batch.log_prob
     ratio = jnp.exp(log_ratio)
-    clip_fraction = jnp.float32(0)
-    if config.clip_eps is None:
-        policy_loss = losses.surrogate(ratio, batch.advantage, weight)
+    if config.ratio == "joint":
+        policy_loss, clip_fraction = _surrogate(config, batch, ratio)
     else:
-        policy_loss = losses.clipped_surrogate(
-            ratio, batch.advantage, config.clip_eps, config.dual_clip, weight
-        )
-        clip_fraction = losses.clip_fraction(ratio, config.clip_eps, weight)
-    entropy = losses.mean(distribution.entropy(), weight)
+        each = jax.vmap(partial(_surrogate, config, batch), in_axes=1)(ratio)
+        policy_loss, clip_fraction = each[0].sum(), each[1].mean()
+        log_ratio, ratio = log_ratio.sum(-1), ratio.prod(-1)
+    entropy = losses.mean(entropy_at(distribution, batch.action), weight)
     loss = policy_loss - config.ent_coef * entropy
     policy_kl: Any = ()
     if batch.policy is not None:
@@ -107,6 +140,26 @@ def actor_loss(
         policy_kl=policy_kl,
         **log_ratio_figures(log_ratio, ratio, weight),
     )
+
+
+def log_prob(config: Config, distribution: Any, action: Any) -> jax.Array:
+    """Log-probability `[B]`, or `[B, P]` of each part where each has its own ratio."""
+    if config.ratio == "joint":
+        return distribution.log_prob(action)
+    return log_prob_parts(distribution, action)
+
+
+def _surrogate(
+    config: Config, batch: Minibatch, ratio: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The surrogate loss of ratios `[B]`, and the fraction of them that is clipped."""
+    if config.clip_eps is None:
+        loss = losses.surrogate(ratio, batch.advantage, batch.weight)
+        return loss, jnp.float32(0)
+    loss = losses.clipped_surrogate(
+        ratio, batch.advantage, config.clip_eps, config.dual_clip, batch.weight
+    )
+    return loss, losses.clip_fraction(ratio, config.clip_eps, batch.weight)
 
 
 def in_half_widths(mean: jax.Array, bounds: Any) -> jax.Array:
@@ -148,7 +201,7 @@ def critic_loss(
     config: Config, network: Network, params: Params, batch: Minibatch
 ) -> jax.Array:
     """½ E[(V − R)²] by the config's clip and error, without ½ if it says so."""
-    value, _ = network.critic(params, batch.obs, ())
+    value = value_of(network, params, batch)
     loss = losses.value_loss(
         value,
         batch.value,

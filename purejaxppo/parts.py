@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import gymnasium
 import jax
 import numpy as np
 import optax
+from gymnasium import spaces
 
 from purejaxppo import gradients
 from purejaxppo import techniques as t
@@ -16,14 +18,26 @@ from purejaxppo.distributions import (
     ActionHead,
     Sampler,
     Sigma,
+    check_mask,
+    fully_masked,
     keyed_sampler,
     make_action_head,
 )
-from purejaxppo.environments import Environment, EnvParams, Reset, make_reset
-from purejaxppo.networks import Network, Params, make_mlp
+from purejaxppo.encoders import normalized_parts
+from purejaxppo.environments import (
+    Arguments,
+    Environment,
+    EnvParams,
+    Reset,
+    make_reset,
+)
+from purejaxppo.networks import Network, Params, make_actor_critic
 from purejaxppo.objectives import Loss, ppo_loss
 from purejaxppo.optimizers import adam, grouped, guarded
+from purejaxppo.sequences import has_memory
+from purejaxppo.spaces import check_value, parts, split_mask
 from purejaxppo.suites import adapt
+from purejaxppo.wrappers import FrameStack
 
 
 class Parts(NamedTuple):
@@ -33,6 +47,9 @@ class Parts(NamedTuple):
       groups: params -> tree of labels, where actor and critic have optimizers of
         their own, else `None`.
       entropy_target: the entropy that ent_coef follows; `()` where it does not.
+      normalized: a tree like an observation: what of it may be standardised.
+      fully_masked: action masks `[...]` -> where they leave a part of an action without
+        any valid choice; `None` where the environment offers no mask.
     """
 
     config: Config
@@ -45,6 +62,8 @@ class Parts(NamedTuple):
     optimizer: optax.GradientTransformation
     groups: Callable[[Params], Any] | None
     entropy_target: Any
+    normalized: Any
+    fully_masked: Callable[[Any], jax.Array] | None
 
 
 def make_parts(
@@ -58,19 +77,25 @@ def make_parts(
 
     Raises:
       TypeError: `env` is no environment.
-      ValueError: a space is not supported, or a technique needs of the network, or of
-        the loss, what the user's own does not have.
+      ValueError: a space is not supported, an observation or an action mask does not
+        match its space, or a technique needs of the network, or of the loss, what the
+        user's own does not have.
     """
     env = adapt(env)
     env_params = env.default_params if env_params is None else env_params
-    space = env.action_space(env_params)
-    head = make_head(config.network, space)
+    if config.frame_stack is not None:
+        env = FrameStack(env, config.frame_stack)
+    seen, space = env.observation_space(env_params), env.action_space(env_params)
+    _check_observations(env, env_params, seen)
+    rest, mask = split_mask(seen)
+    if mask is not None:
+        check_mask(space, mask)
+    head = make_head(config.network, space, action_arguments(env, env_params))
     sampler = head.sampler if network is None else keyed_sampler()
     _check_space(config, space)
     if network is None:
-        network = make_network(config.network, env.observation_space(env_params), head)
-    else:
-        _check_network(config, network)
+        network = make_network(config.network, rest, head)
+    _check_network(config, network)
     if loss is not None and config.pauses_a_part:
         raise ValueError(
             "Expected no loss of one's own with kl_stop.scope = policy, critic_epochs, "
@@ -88,10 +113,30 @@ def make_parts(
         optimizer=make_optimizer(config, groups),
         groups=groups,
         entropy_target=entropy_target(config, space),
+        normalized=normalized_parts(seen),
+        fully_masked=None if mask is None else partial(fully_masked, space),
     )
 
 
-def make_head(config: NetworkConfig, space: gymnasium.spaces.Space) -> ActionHead:
+def action_arguments(env: Environment, env_params: EnvParams) -> Arguments | None:
+    """Which arguments each type of action uses, if the environment says so."""
+    offered = getattr(env, "action_arguments", None)
+    return None if offered is None else offered(env_params)
+
+
+def _check_observations(
+    env: Environment, env_params: EnvParams, space: gymnasium.Space
+) -> None:
+    """Refuse what `reset` observes where it is not of the observation space."""
+    obs, _ = jax.eval_shape(lambda key: env.reset(key, env_params), jax.random.key(0))
+    check_value(space, obs, "observation")
+
+
+def make_head(
+    config: NetworkConfig,
+    space: gymnasium.spaces.Space,
+    arguments: Arguments | None = None,
+) -> ActionHead:
     """The action head that a network's config asks for."""
     match config.sigma:
         case t.FixedSigma() as rule:
@@ -108,7 +153,13 @@ def make_head(config: NetworkConfig, space: gymnasium.spaces.Space) -> ActionHea
         case None:
             sigma = Sigma()
     return make_action_head(
-        space, policy=config.policy, sigma=sigma, tanh_mean=config.tanh_mean
+        space,
+        policy=config.policy,
+        sigma=sigma,
+        tanh_mean=config.tanh_mean,
+        arguments=arguments,
+        autoregressive=config.autoregressive,
+        activation=config.activation,
     )
 
 
@@ -116,9 +167,11 @@ def make_network(
     config: NetworkConfig, space: gymnasium.spaces.Space, head: ActionHead
 ) -> Network:
     """The default network by its config."""
-    return make_mlp(
+    return make_actor_critic(
         space,
         head,
+        conv=config.conv,
+        memory=config.memory,
         widths=config.widths,
         activation=config.activation,
         layer_norm=config.layer_norm,
@@ -133,14 +186,20 @@ def make_network(
 
 
 def _check_space(config: Config, space: gymnasium.spaces.Space) -> None:
-    if config.bounds_loss and isinstance(space, gymnasium.spaces.Discrete):
+    boxes = [isinstance(part, spaces.Box) for _, part in parts(space)]
+    if config.bounds_loss and not any(boxes):
         raise ValueError(
             f"Expected bounds_loss only with a Box of actions, got {space}."
+        )
+    if config.ratio == "factored" and not isinstance(space, spaces.Dict | spaces.Tuple):
+        raise ValueError(
+            f"Expected ratio = factored only with a Tuple or Dict of actions, got "
+            f"{space}."
         )
 
 
 def _check_network(config: Config, network: Network) -> None:
-    """What techniques need of a user's own network beyond the seam."""
+    """What techniques need of a network beyond the seam, a user's own, say."""
     needed = {
         "groups": config.has_groups and "optimizers of actor and critic apart",
         "rescale": isinstance(config.normalize_value, t.PopArt)
@@ -151,6 +210,17 @@ def _check_network(config: Config, network: Network) -> None:
             raise ValueError(
                 f"Expected network to have {name!r}, which {technique} needs, got None."
             )
+    if has_memory(network):
+        if config.num_sequences % config.num_minibatches:
+            raise ValueError(
+                f"Expected num_minibatches to divide the {config.num_sequences} "
+                f"sequences of a network with a memory, got {config.num_minibatches}."
+            )
+    elif config.sequence_length is not None:
+        raise ValueError(
+            f"Expected sequence_length only with network.memory, or a network that has "
+            f"one, got {config.sequence_length}."
+        )
 
 
 # --- Optimizer ----------------------------------------------------------------------
@@ -217,18 +287,32 @@ def entropy_target(config: Config, space: gymnasium.spaces.Space) -> Any:
     if not isinstance(config.ent_schedule, t.EntropyTarget):
         return ()
     target = config.ent_schedule.target
-    if isinstance(space, gymnasium.spaces.Discrete):
-        most = math.log(int(space.n))
-        if target is not None and not hasattr(target, "aval") and target > most:
-            raise ValueError(
-                f"Expected ent_schedule.target to be at most ln {space.n} = "
-                f"{most:.3f}, got {target}."
-            )
-        return 0.98 * most if target is None else target
-    if target is not None:
-        return target
-    assert isinstance(space, gymnasium.spaces.Box)
-    return _box_entropy_target(space, config.network.policy)
+    leaves = [part for _, part in parts(space)]
+    boxes = [part for part in leaves if isinstance(part, spaces.Box)]
+    most = sum(
+        _most_entropy(part) for part in leaves if not isinstance(part, spaces.Box)
+    )
+    if target is None:
+        policy = config.network.policy
+        return 0.98 * most + sum(_box_entropy_target(box, policy) for box in boxes)
+    if not boxes and not hasattr(target, "aval") and target > most:
+        raise ValueError(
+            f"Expected ent_schedule.target to be at most the {most:.3f} nats of "
+            f"{space}, got {target}."
+        )
+    return target
+
+
+def _most_entropy(space: gymnasium.Space) -> float:
+    """The uniform distribution's entropy over a finite space, in nats."""
+    match space:
+        case spaces.Discrete():
+            return math.log(int(space.n))
+        case spaces.MultiDiscrete():
+            return float(np.log(space.nvec).sum())
+        case spaces.MultiBinary():
+            return math.log(2) * math.prod(space.shape)
+    raise ValueError(f"Expected a finite space, got {space}.")
 
 
 def _box_entropy_target(space: gymnasium.spaces.Box, policy: str) -> float:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from purejaxppo.cores import forget
 from purejaxppo.distributions import Sampler
 from purejaxppo.environments import Reset, Step
 
@@ -17,7 +18,8 @@ class Transition(NamedTuple):
     """One step of every environment; `[T, N, ...]` after a rollout.
 
     `next_obs` is the observation before any reset, so that a truncated episode is
-    bootstrapped from where it was cut.
+    bootstrapped from where it was cut. `memory` is the actor's before the step, `()`
+    if it has none.
     """
 
     obs: Any
@@ -27,6 +29,7 @@ class Transition(NamedTuple):
     next_obs: Any
     terminated: jax.Array
     truncated: jax.Array
+    memory: Any = ()
 
 
 class Running(NamedTuple):
@@ -49,40 +52,48 @@ class Collector(NamedTuple):
 
     now: Reset
     running: Running
+    memory: Any = ()
 
 
 def init_collector(
-    key: jax.Array, reset: Callable[[jax.Array], Reset], num_envs: int
+    key: jax.Array,
+    reset: Callable[[jax.Array], Reset],
+    num_envs: int,
+    memory: Any = (),
 ) -> Collector:
-    """Freshly reset environments."""
+    """Freshly reset environments, and the actor's memory at their start."""
     running = Running(
         episode_return=jnp.zeros(num_envs), episode_length=jnp.zeros(num_envs)
     )
     now = jax.vmap(reset)(jax.random.split(key, num_envs))
-    return Collector(now=now, running=running)
+    return Collector(now=now, running=running, memory=memory)
 
 
 def rollout(
     key: jax.Array,
     collector: Collector,
-    actor: Callable[[Any], Any],
+    actor: Callable[[Any, Any], tuple[Any, Any]],
     sampler: Sampler,
+    log_prob: Callable[[Any, Any], jax.Array],
     to_env: Callable[[Any], Any],
     reset: Callable[[jax.Array], Reset],
     step: Callable[[jax.Array, Reset, Any, Reset], tuple[Step, Reset]],
     num_steps: int,
+    first_memory: Any = (),
 ) -> tuple[Collector, Transition, Ended]:
     """Act for `num_steps` in every environment.
 
     Args:
       key: consumed.
       collector: where the last rollout stopped.
-      actor: obs `[N, ...]` -> action distribution.
+      actor: (obs `[N, ...]`, memory) -> (action distribution, memory after it).
       sampler: how to sample that distribution.
+      log_prob: (distribution, action) -> its log-probability, `[N]` or `[N, P]`.
       to_env: action as sampled -> action as the environment gets it.
       reset: `key -> Reset` of one environment.
       step: one environment's step with auto-reset, from `make_step`.
       num_steps: T.
+      first_memory: the actor's at an episode's start, `[N, ...]`; `()` if it has none.
 
     Returns:
       Where it stopped, the transitions `[T, N, ...]`, and the episodes that ended.
@@ -97,25 +108,34 @@ def rollout(
     )
 
     def advance(
-        now: Reset, draws: tuple[Any, jax.Array, Any]
-    ) -> tuple[Reset, Transition]:
-        noise, step_keys, starts = draws
-        distribution = actor(now.obs)
+        carry: tuple[Reset, Any], draws: tuple[Any, jax.Array, Any]
+    ) -> tuple[tuple[Reset, Any], Transition]:
+        (now, memory), (noise, step_keys, starts) = carry, draws
+        distribution, after = actor(now.obs, memory)
         action = sampler.sample(distribution, noise)
-        result, after = jax.vmap(step)(step_keys, now, to_env(action), to_start(starts))
-        return after, Transition(
+        result, then = jax.vmap(step)(step_keys, now, to_env(action), to_start(starts))
+        return (then, _carried(after, first_memory, result)), Transition(
             obs=now.obs,
             action=action,
-            log_prob=distribution.log_prob(action),
+            log_prob=log_prob(distribution, action),
             reward=result.reward,
             next_obs=result.obs,
             terminated=result.terminated,
             truncated=result.truncated,
+            memory=memory,
         )
 
-    now, steps = jax.lax.scan(advance, collector.now, draws, num_steps)
+    start = collector.now, collector.memory
+    (now, memory), steps = jax.lax.scan(advance, start, draws, num_steps)
     running, ended = count_episodes(collector.running, steps)
-    return Collector(now=now, running=running), steps, ended
+    return Collector(now=now, running=running, memory=memory), steps, ended
+
+
+def _carried(memory: Any, first_memory: Any, result: Step) -> Any:
+    """The memory to go on with: an episode's first one where it has ended."""
+    if not jax.tree.leaves(memory):
+        return memory
+    return forget(memory, first_memory, result.terminated | result.truncated)
 
 
 def fresh_starts(

@@ -373,6 +373,48 @@ class BoundsLoss(Technique):
     )
 
 
+# --- Memory and images --------------------------------------------------------------
+
+
+def _size() -> Any:
+    return field(64, POSITIVE, "Width of the memory.")
+
+
+def _layer_norm() -> Any:
+    return field(False, ANY, "Layer norm of the cell's input and output.")
+
+
+@dataclass(frozen=True)
+class LSTM(Technique):
+    """Long short-term memory (Hochreiter and Schmidhuber 1997), Flax's cell."""
+
+    size: int = _size()
+    layer_norm: bool = _layer_norm()
+
+
+@dataclass(frozen=True)
+class GRU(Technique):
+    """Gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), Flax's cell."""
+
+    size: int = _size()
+    layer_norm: bool = _layer_norm()
+
+
+@dataclass(frozen=True)
+class MinAtar(Technique):
+    """One 3x3 convolution of 16 filters (Young and Tian 2019, arXiv:1903.03176)."""
+
+
+@dataclass(frozen=True)
+class Nature(Technique):
+    """32 8x8/4, 64 4x4/2, 64 3x3/1 (Mnih et al. 2015): for images of 84x84 and more."""
+
+
+@dataclass(frozen=True)
+class Impala(Technique):
+    """A residual network of 16, 32, 32 filters (Espeholt et al. 2018, 1802.01561)."""
+
+
 # --- Observations and rewards -------------------------------------------------------
 
 

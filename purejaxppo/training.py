@@ -17,10 +17,12 @@ from purejaxppo.evaluation import evaluate
 from purejaxppo.learning import Batch, Learned, learn
 from purejaxppo.losses import explained_variance
 from purejaxppo.networks import Network, Params
-from purejaxppo.objectives import Loss, Minibatch
+from purejaxppo.objectives import Loss, Minibatch, log_prob
 from purejaxppo.parts import Parts, collecting_reset, make_parts
 from purejaxppo.rewards import init_reward_scale, shape_rewards
 from purejaxppo.rollouts import Collector, Ended, init_collector, rollout
+from purejaxppo.sequences import Memory, init_memory
+from purejaxppo.spaces import split_mask_value
 from purejaxppo.statistics import (
     batch_statistics,
     init_statistics,
@@ -47,6 +49,7 @@ class TrainState(NamedTuple):
     adaptive: Adaptive
     update: jax.Array
     key: jax.Array
+    critic_memory: Any = ()
 
 
 class Metrics(NamedTuple):
@@ -59,7 +62,8 @@ class Metrics(NamedTuple):
     `finite` says whether all parameters are. Those with a default are `()` where the
     technique that they belong to is off: `stopped` is the share of the minibatches
     that came after `kl_stop`, `kl_coef`, `ent_coef` and `clip_eps` are what the update
-    was made with where they change.
+    was made with where they change, `num_fully_masked` is the number of steps at which
+    the environment's action mask allowed nothing: always 0 of a sound environment.
     """
 
     episode_return: jax.Array
@@ -85,6 +89,7 @@ class Metrics(NamedTuple):
     kl_coef: Any = ()
     ent_coef: Any = ()
     clip_eps: Any = ()
+    num_fully_masked: Any = ()
     evaluation_return: Any = ()
     evaluation_length: Any = ()
 
@@ -102,8 +107,10 @@ class PPO(NamedTuple):
     Attributes:
       init: key -> TrainState.
       step: state -> (state, metrics), one update.
-      act: (state, obs `[N, ...]`, key or None) -> action for the environment; the
-        distribution's mode without a key, a sample with one.
+      act: (state, obs `[N, ...]`, memory, key or None) -> (action for the environment,
+        memory after it); the distribution's mode without a key, a sample with one.
+      init_memory: number of environments -> the memory to act with at an episode's
+        start; `()` of a network without one.
       advance: (state, update) -> (state, metrics), `step` and then an evaluation if
         one is due after update number `update`. Where `update` is not batched by a
         vmap, an evaluation that is not due costs nothing.
@@ -112,7 +119,8 @@ class PPO(NamedTuple):
 
     init: Callable[[jax.Array], TrainState]
     step: Callable[[TrainState], tuple[TrainState, Metrics]]
-    act: Callable[..., Any]
+    act: Callable[..., tuple[Any, Any]]
+    init_memory: Callable[[int], Any]
     advance: Callable[[TrainState, jax.Array], tuple[TrainState, Metrics]]
     network: Network
 
@@ -145,6 +153,7 @@ def make_ppo(
         init=partial(_init, parts),
         step=partial(_step, parts),
         act=partial(_act, parts),
+        init_memory=lambda num_envs: init_memory(parts.network, num_envs).actor,
         advance=partial(_advance, parts),
         network=parts.network,
     )
@@ -176,12 +185,17 @@ def make_train(
 def _init(parts: Parts, key: jax.Array) -> TrainState:
     config = parts.config
     params_key, env_key, key = jax.random.split(key, 3)
-    collector = init_collector(env_key, collecting_reset(parts), config.num_envs)
+    memory = init_memory(parts.network, config.num_envs)
+    collector = init_collector(
+        env_key, collecting_reset(parts), config.num_envs, memory.actor
+    )
     params = parts.network.init(params_key, collector.now.obs)
     obs_statistics = ()
     if config.normalize_observation is not None:
         obs_statistics = jax.tree.map(
-            lambda x: init_statistics(x.shape[1:]), collector.now.obs
+            lambda x, on: init_statistics(x.shape[1:]) if on else (),
+            collector.now.obs,
+            parts.normalized,
         )
     return TrainState(
         params=_set_sigma(parts, params, jnp.int32(0)),
@@ -194,6 +208,7 @@ def _init(parts: Parts, key: jax.Array) -> TrainState:
         adaptive=init_adaptive(config),
         update=jnp.int32(0),
         key=key,
+        critic_memory=memory.critic,
     )
 
 
@@ -207,10 +222,12 @@ def _step(parts: Parts, state: TrainState) -> tuple[TrainState, Metrics]:
         state.collector,
         partial(_behave, parts, params, see),
         parts.sampler,
+        partial(log_prob, config),
         parts.to_env,
         collecting_reset(parts),
         make_step(parts.env, parts.env_params),
         config.num_steps,
+        init_memory(parts.network, config.num_envs).actor,
     )
     reward, reward_scale = shape_rewards(config, state.reward_scale, steps)
     before = Learned(
@@ -219,16 +236,19 @@ def _step(parts: Parts, state: TrainState) -> tuple[TrainState, Metrics]:
         critic_scale=state.critic_scale,
         advantage_scale=state.advantage_scale,
         adaptive=state.adaptive,
+        critic_memory=state.critic_memory,
     )
     batch = Batch(
         obs=see(_flat(steps.obs)),
         next_obs=see(_flat(steps.next_obs)),
         steps=steps._replace(reward=reward),
+        memory=Memory(actor=state.collector.memory, critic=state.critic_memory),
     )
     learned, report, data = learn(
         update_key, parts, config, state.update, before, batch
     )
     metrics = _metrics(config, ended, report, data, learned.params)
+    metrics = metrics._replace(num_fully_masked=_num_fully_masked(parts, steps.obs))
     state = TrainState(
         **learned._asdict(),
         collector=collector,
@@ -255,12 +275,14 @@ def _metrics(
     )
 
 
-def _behave(parts: Parts, params: Params, see: Callable[[Any], Any], obs: Any) -> Any:
+def _behave(
+    parts: Parts, params: Params, see: Callable[[Any], Any], obs: Any, memory: Any
+) -> tuple[Any, Any]:
     """The action distribution that collects: the policy's, tempered if asked for."""
-    distribution, _ = parts.network.actor(params, see(obs), ())
+    distribution, memory = parts.network.actor(params, see(obs), memory)
     if parts.config.temperature is None:
-        return distribution
-    return temper(distribution, parts.config.temperature)
+        return distribution, memory
+    return temper(distribution, parts.config.temperature), memory
 
 
 def _set_sigma(parts: Parts, params: Params, update: jax.Array) -> Params:
@@ -303,17 +325,28 @@ def _observer(config: Config, statistics: Any) -> Callable[[Any], Any]:
         return lambda obs: obs
     clip, eps = normalization.clip, normalization.eps
     return lambda obs: jax.tree.map(
-        lambda x, s: standardize(x, s, clip, eps), obs, statistics
+        lambda x, s: standardize(x, s, clip, eps) if s else x, obs, statistics
     )
 
 
 def _see_more(config: Config, statistics: Any, obs: Any) -> Any:
-    """Observation statistics with a rollout's `obs` `[T, N, ...]` merged in."""
+    """Observation statistics with a rollout's `obs` `[T, N, ...]` merged in.
+
+    They are `()` for what is not standardised: one-hot parts, images, masks.
+    """
     if config.normalize_observation is None:
         return statistics
     return jax.tree.map(
-        lambda x, s: merge(s, batch_statistics(x, (0, 1))), obs, statistics
+        lambda x, s: merge(s, batch_statistics(x, (0, 1))) if s else s,
+        obs,
+        statistics,
     )
+
+
+def _num_fully_masked(parts: Parts, obs: Any) -> Any:
+    if parts.fully_masked is None:
+        return ()
+    return parts.fully_masked(split_mask_value(obs)[1]).sum()
 
 
 def _all_finite(params: Params) -> jax.Array:
@@ -323,13 +356,16 @@ def _all_finite(params: Params) -> jax.Array:
 
 
 def _act(
-    parts: Parts, state: TrainState, obs: Any, key: jax.Array | None = None
-) -> Any:
+    parts: Parts,
+    state: TrainState,
+    obs: Any,
+    memory: Any = (),
+    key: jax.Array | None = None,
+) -> tuple[Any, Any]:
     see = _observer(parts.config, state.obs_statistics)
-    distribution, _ = parts.network.actor(state.params, see(obs), ())
-    if key is None:
-        return parts.to_env(distribution.mode())
-    return parts.to_env(distribution.sample(seed=key))
+    distribution, memory = parts.network.actor(state.params, see(obs), memory)
+    action = distribution.mode() if key is None else distribution.sample(seed=key)
+    return parts.to_env(action), memory
 
 
 def _advance(
@@ -353,8 +389,9 @@ def _evaluate(parts: Parts, state: TrainState) -> tuple[jax.Array, jax.Array]:
     evaluation = parts.config.evaluation
     assert evaluation is not None
 
-    def act(obs: Any, key: jax.Array) -> Any:
-        return _act(parts, state, obs, None if evaluation.deterministic else key)
+    def act(obs: Any, memory: Any, key: jax.Array) -> tuple[Any, Any]:
+        sampling_key = None if evaluation.deterministic else key
+        return _act(parts, state, obs, memory, sampling_key)
 
     episodes = evaluate(
         jax.random.key(evaluation.seed),
@@ -363,6 +400,7 @@ def _evaluate(parts: Parts, state: TrainState) -> tuple[jax.Array, jax.Array]:
         parts.env_params,
         evaluation.num_episodes,
         evaluation.max_steps,
+        init_memory(parts.network, evaluation.num_episodes).actor,
     )
     return (
         episodes.episode_return.mean(),

@@ -18,6 +18,7 @@ from purejaxppo.objectives import (
     Minibatch,
     actor_loss,
     critic_loss,
+    joined,
 )
 from purejaxppo.optimizers import descend, hold_params, hold_state
 from purejaxppo.permutations import draw_permutations
@@ -76,6 +77,9 @@ def update(
 ) -> tuple[Learner, Report]:
     """Learn from a batch `[num_envs * num_steps, ...]` in epochs of minibatches.
 
+    Where the network has a memory, the batch is one of sequences `[S, L, ...]`, and so
+    are the minibatches.
+
     Returns:
       The learner, and the means over minibatches of what each reported: diagnostics,
       the gradient's global norm before any clipping, and whether learning had stopped
@@ -83,7 +87,11 @@ def update(
     """
     config = lesson.config
     plan = phases(config)
-    rows = minibatch_rows(key, config, sum(num_epochs for _, num_epochs in plan))
+    num_epochs = sum(num_epochs for _, num_epochs in plan)
+    if batch.memory is None:
+        rows = minibatch_rows(key, config, num_epochs)
+    else:
+        rows = sequence_rows(key, config, num_epochs)
     if config.normalize_advantage == "batch" and lesson.refresh is None:
         batch = _normalized(config, batch)
     reports, start = [], 0
@@ -125,6 +133,16 @@ def minibatch_rows(key: jax.Array, config: Config, num_epochs: int) -> jax.Array
     return (steps * config.num_envs + envs).reshape(shape)
 
 
+def sequence_rows(key: jax.Array, config: Config, num_epochs: int) -> jax.Array:
+    """Indices of sequences, `[num_epochs, num_minibatches, sequences]`; see above."""
+    size = num_epochs, config.num_sequences
+    if config.shuffle == "none":
+        order = jnp.broadcast_to(jnp.arange(size[1])[None], size)
+    else:
+        order = jnp.argsort(jax.random.bits(key, size), axis=1)
+    return order.reshape(num_epochs, config.num_minibatches, -1)
+
+
 def _normalized(config: Config, batch: Minibatch) -> Minibatch:
     advantage = normalize(config, batch.advantage, batch.weight)
     return batch._replace(advantage=advantage)
@@ -153,7 +171,7 @@ def _learn(
     lesson: Lesson, phase: str, batch: Minibatch, learner: Learner, row: jax.Array
 ) -> tuple[Learner, Report]:
     config = lesson.config
-    minibatch = jax.tree.map(lambda x: x[row], batch)
+    minibatch = joined(jax.tree.map(lambda x: x[row], batch))
     if config.normalize_advantage == "minibatch":
         minibatch = _normalized(config, minibatch)
     objective = partial(_objective, lesson, phase, learner.stopped)

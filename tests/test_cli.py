@@ -2,8 +2,10 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from purejaxppo import cli, presets, techniques
 from purejaxppo.config import SECTIONS, Config, NetworkConfig
 from purejaxppo.fields import leaves, replace
 from purejaxppo.study import store
+from purejaxppo.suites import make
 
 TINY = (
     *("--total-timesteps", "6.4e1", "--num-envs", "2", "--num-steps", "16"),
@@ -91,6 +94,11 @@ def test_train_leaves_a_study_and_a_report(tmp_path, capsys):
         (("CartPole-v1", "--evaluation.every", "0"), "evaluation.every to be > 0"),
         (("--config", "nowhere.toml"), "Expected a config file at nowhere.toml"),
         (("CartPole-v1", "--output", "/dev/null/study"), "to be writable"),
+        (("nowhere:Walk",), "Expected a module nowhere, found none."),
+        (("nowhere.py:Walk",), "Expected a file at nowhere.py, found none."),
+        (("envs.probes:Cat",), "Expected envs.probes to have 'Cat', found none;"),
+        (("envs.probes:Clock",), "got a class that needs time."),
+        (("envs.probes:NoParams",), "got NoParams, which lacks default_params, reset"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, capsys, tmp_path, monkeypatch):
@@ -265,9 +273,112 @@ def test_version(capsys):
 
 def test_list_names_every_environment(capsys):
     assert cli.main(["list"]) == 0
-    names = capsys.readouterr().out.split()
+    *names, own = capsys.readouterr().out.splitlines()
     assert len(names) == 26
     assert "gymnax/CartPole-v1" in names
+    assert own == "Your own: module:Object, or path/to/file.py:Object"
+
+
+@pytest.mark.parametrize(
+    ("env", "folder"),
+    [
+        ("CartPole-v1", "CartPole-v1"),
+        ("gymnax/CartPole-v1", "gymnax-CartPole-v1"),
+        ("envs.moving:Moving", "envs.moving-Moving"),
+        ("envs/moving.py:Moving", "envs-moving.py-Moving"),
+        ("../my envs/a.py:B", "my-envs-a.py-B"),
+        ("/home/me/a.py:B", "home-me-a.py-B"),
+    ],
+)
+def test_the_default_output_is_one_folder(env, folder):
+    assert asked(env).output == Path("runs") / folder
+    assert asked(env).env == env
+
+
+OWN = """
+import jax.numpy as jnp
+from envs.probes import Counting, CountingParams
+
+LENGTH = int(jnp.int32(3))  # As many do: JAX has started when this is imported.
+
+
+def make():
+    return Counting(), CountingParams(LENGTH)
+"""
+
+
+def test_an_environment_in_a_file_is_trained_resumed_and_reported(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "walk.py").write_text(OWN)
+    env, output = "own/walk.py:make", Path("runs/own-walk.py-make")
+    imported = []
+
+    def note_imports():
+        imported.append(any(name.startswith("walk_") for name in sys.modules))
+
+    def interrupt(self, status):
+        if status.update:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(cli, "use_this_machine", note_imports)
+    longer = ("--total-timesteps", "384", *TINY[2:])
+    with monkeypatch.context() as patch:
+        patch.setattr(cli._progress, "show", interrupt)
+        assert cli.main(("train", env, *longer)) == 130
+    assert imported == [False]  # The user's module may start JAX.
+    assert 0 < store.read_results(output).sizes["update"] < 12
+    assert store.read_job(output / "config.toml").env == env
+    assert cli.main(("train", "--resume", "--output", str(output))) == 0
+    results = store.read_results(output)
+    assert results.sizes["update"] == 12 and results.attrs["env"] == env
+    # Episodes of 3 steps, as the pair's parameters say, with rewards 1, 2, 3.
+    assert (results["episode_return"] == 6).all()
+    capsys.readouterr()
+    assert cli.main(("report", str(output))) == 0
+    assert "training return" in capsys.readouterr().out
+    config = ("--config", str(output / "config.toml"), "--output", "again")
+    assert cli.main(("train", *config)) == 0
+    assert store.read_results(Path("again")).identical(results)
+
+
+CHECK = ("--num-envs", "2", "--num-steps", "8")
+
+
+def test_check_prints_a_table_of_what_passes(capsys, monkeypatch):
+    made = []
+    monkeypatch.setattr(cli, "make", lambda env: made.append(env) or make(env))
+    monkeypatch.setattr(cli, "use_this_machine", lambda: made.append("machine"))
+    assert cli.main(("check", "envs.probes:Cut", *CHECK)) == 0
+    printed = capsys.readouterr().out
+    assert "envs.probes:Cut" in printed and "2 environments x 8 steps" in printed
+    assert printed.count(" pass ") == 17
+    assert "FAIL" not in printed and "not run" not in printed
+    assert made == ["machine", "envs.probes:Cut"]
+
+
+def test_check_shows_what_fails_and_what_was_not_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    (tmp_path / "walk.py").write_text(
+        "from envs.probes import Cut\n"
+        "class Walk(Cut):\n"
+        "    def step(self, key, state, action, params):\n"
+        "        return super().step(key, state, action, params)[:4]\n"
+    )
+    assert cli.main(("check", f"{tmp_path}/walk.py:Walk", *CHECK)) == 1
+    printed = capsys.readouterr().out
+    assert "Expected step to return a purejaxppo.Step, got tuple of 4." in printed
+    assert (printed.count(" pass "), printed.count(" FAIL ")) == (3, 1)
+    assert printed.count(" not run ") >= 13
+
+
+def test_check_of_what_there_is_not_is_one_line(capsys):
+    assert "Unknown environment 'CartPol-v1'" in fails(capsys, "check", "CartPol-v1")
+    wrong = fails(capsys, "check", "CartPole-v1", "--num-steps", "0")
+    assert wrong == "Expected num_steps to be > 0, got 0."
 
 
 def test_the_command_makes_every_core_a_device(tmp_path):

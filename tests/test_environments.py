@@ -10,6 +10,7 @@ import pytest
 import purejaxppo as ppo
 from envs import probes
 from purejaxppo.environments import make_reset, make_step
+from purejaxppo.wrappers import FrameStack, SelectObservation, TimeLimit, Wrapper
 
 ENVS = [
     probes.ConstantValue(),
@@ -19,6 +20,10 @@ ENVS = [
     probes.Match(),
     probes.Identity(),
     probes.Counting(),
+    Wrapper(probes.Counting()),
+    TimeLimit(probes.Counting(), 3),
+    FrameStack(probes.Counting(), 3),
+    SelectObservation(probes.Identity(), [1]),
 ]
 
 

@@ -28,7 +28,7 @@ def mlp(
 ):
     names = {"policy", "sigma", "tanh_mean"} & set(options)
     head = ppo.make_action_head(action_space, **{n: options.pop(n) for n in names})
-    return ppo.make_mlp(space, head, **{"widths": (16, 8), **options})
+    return ppo.make_actor_critic(space, head, **{"widths": (16, 8), **options})
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -456,7 +456,7 @@ def test_own_network_learns():
 def test_a_critic_of_the_wrong_shape_is_refused(key):
     """`[batch, 1]` would broadcast against `[batch]` in the value loss."""
     env, env_params = ppo.make("CartPole-v1")
-    good = ppo.make_mlp(
+    good = ppo.make_actor_critic(
         env.observation_space(env_params),
         ppo.make_action_head(env.action_space(env_params)),
     )

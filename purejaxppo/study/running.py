@@ -20,6 +20,7 @@ from purejaxppo.config import Config
 from purejaxppo.environments import Environment
 from purejaxppo.networks import Network
 from purejaxppo.objectives import Loss
+from purejaxppo.spaces import MASK, parts
 from purejaxppo.study import store
 from purejaxppo.study.segments import (
     Programs,
@@ -115,11 +116,12 @@ class Study:
     def attributes(self) -> dict[str, Any]:
         """What the results say of the environment: its name, and its actions' kind.
 
-        `action_dims` counts the dimensions of a Box of actions; 0 if they are discrete.
+        `action_dims` counts the dimensions of all Boxes of actions.
         """
         env, env_params = self._environment()
         space = env.action_space(env_params)
-        dims = math.prod(space.shape) if isinstance(space, Box) else 0
+        boxes = [part for _, part in parts(space) if isinstance(part, Box)]
+        dims = sum(math.prod(box.shape) for box in boxes)
         return {"env": self.job.env, "action_dims": dims}
 
     def run(
@@ -145,7 +147,8 @@ class Study:
 
         Raises:
           ValueError: `output` holds a study and neither was asked for, or not this
-            one; or it cannot be written.
+            one; or it cannot be written; or an action mask allowed no action (what was
+            trained until then is written).
         """
         output = None if self.output is None else Path(self.output)
         ppo = self.make_ppo()
@@ -202,9 +205,23 @@ class _Progress:
                 self.state, self.update = state, segment.stop
                 for name, column in segment.metrics.items():
                     self.columns.setdefault(name, []).append(column)
+                self._check_masks()
                 on_status(self._status(first))
                 if stop_asked.is_set():
                     return
+
+    def _check_masks(self) -> None:
+        """Refuse to go on with an environment that at some step allowed no action."""
+        masked = self.columns.get("num_fully_masked")
+        if masked is None or not masked[-1].any():
+            return
+        run, update = np.argwhere(masked[-1])[0]
+        raise ValueError(
+            f"Expected observation.{MASK} to allow an action at each step, got none at "
+            f"{masked[-1][run, update]} steps of update "
+            f"{self.update - masked[-1].shape[1] + update} of the run with seed "
+            f"{self.study.seeds[run]}."
+        )
 
     def _status(self, first: int) -> Status:
         config, num_seeds = self.study.config, self.study.num_seeds

@@ -7,6 +7,8 @@ from typing import Any
 
 from purejaxppo.environments import Environment, EnvParams
 from purejaxppo.fields import nearest
+from purejaxppo.suites import own
+from purejaxppo.wrappers import Wrapper
 
 SUITES: Mapping[str, str] = MappingProxyType({"gymnax": "purejaxppo.suites.gymnax"})
 """Suite name -> module with `env_ids()` and `make(env_id)`."""
@@ -15,6 +17,10 @@ SUITES: Mapping[str, str] = MappingProxyType({"gymnax": "purejaxppo.suites.gymna
 def make(env_id: str) -> tuple[Environment, EnvParams]:
     """Make an environment by id: `"CartPole-v1"` or `"gymnax/CartPole-v1"`.
 
+    One's own are `"module:Object"`, with the current directory on Python's path, or
+    `"path/to/file.py:Object"`. The object is an environment, or a class or function
+    that makes one without arguments; or that with its parameters as a pair.
+
     Returns:
       The environment and its default parameters.
 
@@ -22,6 +28,8 @@ def make(env_id: str) -> tuple[Environment, EnvParams]:
       ValueError: the suite or the environment is unknown (with the nearest names), or
         the environment cannot be made.
     """
+    if own.is_own(env_id):
+        return _make_own(env_id)
     suite, _, name = env_id.rpartition("/")
     suite = suite or "gymnax"
     if suite not in SUITES:
@@ -37,6 +45,34 @@ def make(env_id: str) -> tuple[Environment, EnvParams]:
     return env, env.default_params
 
 
+def _make_own(env_id: str) -> tuple[Environment, EnvParams]:
+    made, params = own.load(env_id), None
+    if type(made) is tuple and len(made) == 2:
+        made, params = made
+    with own.blamed(f"Making {env_id}"):
+        defaults = getattr(made, "default_params", None)
+    try:
+        env = adapt(made, env_id)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    if params is None:
+        return env, defaults
+    return Configured(env, params), params
+
+
+class Configured(Wrapper):
+    """An environment with other default parameters than its own."""
+
+    def __init__(self, env: Environment, default_params: EnvParams) -> None:
+        super().__init__(env)
+        self._default_params = default_params
+
+    @property
+    def default_params(self) -> EnvParams:
+        """What was given."""
+        return self._default_params
+
+
 def env_ids() -> tuple[str, ...]:
     """Ids of all environments of all suites, as `suite/name`."""
     return tuple(
@@ -46,8 +82,10 @@ def env_ids() -> tuple[str, ...]:
     )
 
 
-def adapt(env: Any) -> Environment:
+def adapt(env: Any, name: str = "env") -> Environment:
     """`env` as an `Environment`: itself, or a raw gymnax object behind our adapter.
+
+    Messages call it `name`.
 
     Raises:
       TypeError: `env` is neither.
@@ -58,18 +96,18 @@ def adapt(env: Any) -> Environment:
         return Gymnax(env)
     if not isinstance(env, Environment):
         missing = [
-            name
-            for name in (
+            method
+            for method in (
                 "default_params",
                 "reset",
                 "step",
                 "observation_space",
                 "action_space",
             )
-            if not hasattr(env, name)
+            if not hasattr(env, method)
         ]
         raise TypeError(
-            f"Expected env to be an Environment or a gymnax environment, got "
+            f"Expected {name} to be an Environment or a gymnax environment, got "
             f"{type(env).__name__}, which lacks {', '.join(missing)}."
         )
     return env

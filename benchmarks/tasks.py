@@ -1,0 +1,204 @@
+"""What each kind of action, mask, memory and image is shown on: returns of many seeds.
+
+Usage: python -m benchmarks.tasks --json tasks.json --markdown docs/tasks.md \
+           --picture docs/tasks.png
+
+With `--json`, tasks whose figures the file holds already are not run again; `--only`
+runs some anew. `--num-seeds` and `--scale` (of all budgets) make it shorter.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks import machine, results
+from benchmarks.jobs import positive
+from purejaxppo.cli import use_this_machine
+from purejaxppo.config import Config
+from purejaxppo.fields import replace
+from purejaxppo.reliability import binned, summarize
+from purejaxppo.study import Study
+
+POINTS = 40
+"""Points of a curve in the file and the picture."""
+
+
+class Task(NamedTuple):
+    """One row: an environment, what is changed from the defaults, and a bar.
+
+    `bar` is what the IQM over seeds has to reach, or, where `below` is true, what it
+    must not reach, to show that the task asks for what was left out; `None` where only
+    the curve is shown.
+    """
+
+    env: str
+    changes: Mapping[str, Any]
+    bar: float | None
+    below: bool = False
+
+
+TASKS: Mapping[str, Task] = MappingProxyType({})
+
+
+class Outcome(NamedTuple):
+    """A task's final training returns over seeds, and their curve."""
+
+    task: str
+    num_seeds: int
+    total_timesteps: int
+    iqm: float
+    q25: float
+    q75: float
+    cvar: float
+    worst: float
+    seconds: float
+    env_steps: list[int]
+    quartiles: list[list[float]]
+
+
+def measure(name: str, num_seeds: int, scale: float) -> Outcome:
+    """Train a task's seeds 0, 1, ... and summarize their returns."""
+    task = TASKS[name]
+    config = replace(Config(), task.changes)
+    budget = max(config.batch_size, int(config.total_timesteps * scale))
+    config = replace(config, {"total_timesteps": budget})
+    began = time.perf_counter()
+    dataset = Study(config, task.env, num_seeds=num_seeds).run()
+    seconds = time.perf_counter() - began
+    returns = dataset["episode_return"].values.astype(np.float64)
+    summary = summarize(returns, dataset["finite"].values)
+    width = -(-returns.shape[1] // POINTS)
+    curves = np.asarray(binned(returns, width))
+    steps = dataset["env_steps"].values[width - 1 :: width]
+    seen = ~np.isnan(curves).all(0)
+    seen[len(steps) :] = False
+    quartiles = np.nanquantile(curves[:, seen], [0.25, 0.5, 0.75], axis=0)
+    return Outcome(
+        task=name,
+        num_seeds=num_seeds,
+        total_timesteps=config.num_updates * config.batch_size,
+        iqm=float(summary.iqm),
+        q25=float(summary.q25),
+        q75=float(summary.q75),
+        cvar=float(summary.cvar),
+        worst=float(summary.worst),
+        seconds=seconds,
+        env_steps=steps[seen[: len(steps)]].tolist(),
+        quartiles=np.round(quartiles, 4).tolist(),
+    )
+
+
+def command(task: Task, num_seeds: int) -> str:
+    """The command that trains a task."""
+    options = [
+        f"--{name.replace('_', '-')} {str(value).lower()}"
+        for name, value in task.changes.items()
+    ]
+    return " ".join(
+        [f"purejaxppo train {task.env}", f"--num-seeds {num_seeds}", *options]
+    )
+
+
+def verdict(outcome: Outcome) -> str:
+    """Whether a task's bar was reached, in a word."""
+    task = TASKS[outcome.task]
+    if task.bar is None:
+        return ""
+    if task.below:
+        return "as it should be" if outcome.iqm < task.bar else "**reached**"
+    return "reached" if outcome.iqm >= task.bar else "**missed**"
+
+
+def page(rows: Sequence[Outcome], facts: Mapping[str, Any]) -> str:
+    """The table and the commands as a page of Markdown."""
+    lines = [
+        "# Actions, masks, memory and images: what was learned",
+        "",
+        "Final training returns (mean of the last tenth of a run) by `python -m "
+        f"benchmarks.tasks`, on {facts['device']['name']} with jax "
+        f"{facts['versions']['jax']}. The bar is for the IQM; `<` marks what a policy "
+        "without memory, or without the mask, must stay below. Policies explore while "
+        "they train: their modes are better than this.",
+        "",
+        "![Median and quartiles of the training return](tasks.png)",
+        "",
+        "| task | environment | runs × steps | IQM | IQR | CVaR 25 % | worst | bar | |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for row in rows:
+        task = TASKS[row.task]
+        bar = "" if task.bar is None else f"{'< ' if task.below else ''}{task.bar:g}"
+        lines.append(
+            f"| {row.task} | `{task.env}` | {row.num_seeds} × "
+            f"{row.total_timesteps:,} | {row.iqm:.2f} | [{row.q25:.2f}, {row.q75:.2f}] "
+            f"| {row.cvar:.2f} | {row.worst:.2f} | {bar} | {verdict(row)} |"
+        )
+    commands = [command(TASKS[row.task], row.num_seeds) for row in rows]
+    return "\n".join([*lines, "", "```shell", *commands, "```", ""])
+
+
+def picture(rows: Sequence[Outcome]) -> Figure:
+    """The curves of all tasks: median and quartiles over seeds."""
+    columns = 4
+    height = -(-len(rows) // columns)
+    figure = Figure(figsize=(3.2 * columns, 2.4 * height), layout="constrained")
+    for i, row in enumerate(rows):
+        axes, task = figure.add_subplot(height, columns, i + 1), TASKS[row.task]
+        low, middle, high = row.quartiles
+        axes.fill_between(row.env_steps, low, high, alpha=0.3, linewidth=0)
+        axes.plot(row.env_steps, middle)
+        if task.bar is not None:
+            axes.axhline(task.bar, color="0.5", linestyle=":")
+        axes.set_title(row.task, fontsize="small")
+        axes.tick_params(labelsize="x-small")
+        axes.xaxis.get_major_formatter().set_powerlimits((0, 0))
+    return figure
+
+
+def known(path: Path | None, only: Sequence[str]) -> dict[str, Outcome]:
+    """The outcomes that a JSON file holds, without those to be measured anew."""
+    if path is None or not path.exists():
+        return {}
+    rows = [Outcome(**row) for row in json.loads(path.read_text())["results"]]
+    return {row.task: row for row in rows if row.task not in only}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what is not known yet, and write table and picture."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="*", default=(), choices=list(TASKS))
+    parser.add_argument("--num-seeds", type=positive, default=16)
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--picture", type=Path)
+    options = parser.parse_args(arguments)
+    use_this_machine()
+    facts = {"device": machine.device(), "versions": machine.versions()}
+    rows = known(options.json, options.only)
+    settings = {"num_seeds": options.num_seeds, "scale": options.scale}
+    for name in [name for name in options.only or TASKS if name not in rows]:
+        rows[name] = measure(name, options.num_seeds, options.scale)
+        print(rows[name]._replace(env_steps=[], quartiles=[]), flush=True)
+        document = results.document("tasks", list(rows.values()), facts, settings)
+        results.write(options.json, document)
+    known_rows = [rows[name] for name in TASKS if name in rows]
+    table = page(known_rows, facts)
+    print(table)
+    if options.markdown is not None:
+        options.markdown.write_text(table)
+    if options.picture is not None:
+        picture(known_rows).savefig(options.picture, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""Rules that tracing alone can tell, each a function: a detail, or it raises."""
+
+from typing import Any
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium import spaces
+
+from purejaxppo.checking.playing import NUMBERS, Subject, named, refuse
+from purejaxppo.checking.sampling import sample_action
+from purejaxppo.distributions import check_mask, make_action_head
+from purejaxppo.environments import Arguments, EnvParams
+from purejaxppo.spaces import MASK, check_value, joined, parts, split_mask
+from purejaxppo.suites.own import describe
+
+SPACES = spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary
+"""Kinds of the leaves of a tree of spaces."""
+
+
+def protocol(subject: Subject) -> str:
+    """The methods are there, and the parameters a pytree of numbers."""
+    env = subject.env
+    plain = type(env).__repr__ is object.__repr__
+    name = type(env).__name__ if plain else repr(env)
+    for path, leaf in named(subject.params, "params").items():
+        if not isinstance(leaf, NUMBERS):
+            raise ValueError(
+                f"Expected {path} to be an array or a number, and the parameters a "
+                f"pytree of them, got {type(leaf).__name__}."
+            )
+    return f"{name}; parameters: {len(jax.tree.leaves(subject.params))}"
+
+
+def gymnasium_spaces(subject: Subject) -> str:
+    """Spaces are gymnasium's, and of the same shapes where parameters are traced."""
+    names = "observation_space", "action_space"
+    for name in names:
+        _check_space(getattr(subject, name), name)
+
+    def trace(params: EnvParams) -> None:
+        for name in names:
+            traced = getattr(subject.env, name)(params)
+            fixed = getattr(subject, name)
+            if _sizes(traced) != _sizes(fixed):
+                raise ValueError(
+                    f"Expected {name} not to depend on traced parameters, got "
+                    f"{_short(traced)} in place of {_short(fixed)}."
+                )
+
+    try:
+        jax.eval_shape(trace, subject.params)
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"Expected spaces not to depend on traced parameters; {describe(error)}."
+        ) from error
+    return ", ".join(_short(getattr(subject, name)) for name in names)
+
+
+def _check_space(space: Any, path: str) -> None:
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        is_dict = isinstance(space, spaces.Dict)
+        children = list(space.items() if is_dict else enumerate(space.spaces))
+        if not children:
+            raise ValueError(f"Expected {path} to have parts, got {space}.")
+        for name, child in children:
+            _check_space(child, joined(path, str(name)))
+    elif not isinstance(space, SPACES):
+        names = ", ".join(kind.__name__ for kind in SPACES)
+        got = space if isinstance(space, gymnasium.Space) else type(space).__name__
+        raise ValueError(
+            f"Expected {path} to be a gymnasium space, one of {names}, Tuple and Dict, "
+            f"got {got}."
+        )
+
+
+def _sizes(space: gymnasium.Space) -> list[Any]:
+    return [
+        (path, type(part), part.shape, part.dtype, np.asarray(_counts(part)).tolist())
+        for path, part in parts(space)
+    ]
+
+
+def _counts(space: Any) -> Any:
+    """How many values each dimension of a space of whole numbers has."""
+    return getattr(space, "nvec", getattr(space, "n", ()))
+
+
+def _short(space: gymnasium.Space) -> str:
+    def leaf(part: gymnasium.Space) -> str:
+        shape = "x".join(map(str, part.shape or ()))
+        size = shape if isinstance(part, spaces.Box) else _counts(part)
+        return f"{type(part).__name__}({' '.join(str(size).split())})"
+
+    if not isinstance(space, spaces.Dict | spaces.Tuple):
+        return leaf(space)
+    inner = ", ".join(f"{path}: {leaf(part)}" for path, part in parts(space))
+    return f"{type(space).__name__}({inner})"
+
+
+def actions(subject: Subject) -> str:
+    """A policy can be made for the actions, with their arguments if any."""
+    offered = getattr(subject.env, "action_arguments", None)
+    if offered is None:
+        head = make_action_head(subject.action_space)
+        return f"a policy with {head.num_outputs} outputs"
+    arguments = offered(subject.params)
+    if not isinstance(arguments, Arguments):
+        raise ValueError(
+            "Expected action_arguments to return purejaxppo.environments.Arguments, "
+            f"got {type(arguments).__name__}."
+        )
+    head = make_action_head(subject.action_space, arguments=arguments)
+    uses = ", ".join(arguments.uses)
+    return (
+        f"a policy with {head.num_outputs} outputs, whose {uses} depend on "
+        f"{arguments.type}"
+    )
+
+
+def tracing(subject: Subject) -> str:
+    """Both methods trace with parameters fixed, traced, and swept by a vmap."""
+    assert subject.start is not None and subject.end is not None
+    num_envs = subject.num_envs
+
+    def run(key: jax.Array, params: EnvParams, how: str) -> Any:
+        start = subject.reset(key, params, how)
+        action = sample_action(key, subject.action_space)
+        return start, subject.step(key, start.state, action, params, how)
+
+    def traced(params: EnvParams) -> Any:
+        return run(subject.keys[0], params, ", with parameters traced,")
+
+    def swept(params: EnvParams) -> Any:
+        how = ", with parameters under vmap,"
+        return jax.vmap(lambda key, one: run(key, one, how))(subject.keys, params)
+
+    jax.eval_shape(traced, subject.params)
+    batch = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((num_envs, *jnp.shape(x)), jnp.result_type(x)),
+        subject.params,
+    )
+    jax.eval_shape(swept, batch)
+    return "reset and step under jit and vmap, with parameters fixed, traced and swept"
+
+
+def one_trace(subject: Subject) -> str:
+    """What a step returns can be stepped on without tracing again."""
+    start, end = subject.start, subject.end
+    notes = []
+    for name, ours, theirs in (
+        ("observation", start.obs, end.obs),
+        ("state", start.state, end.state),
+    ):
+        _check_tree(name, ours, theirs)
+        first, then = named(ours, name), named(theirs, name)
+        problems = [_difference(path, first[path], then[path]) for path in first]
+        refuse([problem for problem in problems if problem])
+        notes += [
+            f"{path} of {then[path].dtype} becomes {first[path].dtype}"
+            for path in first
+            if first[path].dtype != then[path].dtype
+        ]
+    held = "a step has the tree, shapes and types of a reset"
+    return "; ".join([held, *notes])
+
+
+def _check_tree(name: str, ours: Any, theirs: Any) -> None:
+    if jax.tree.structure(ours) == jax.tree.structure(theirs):
+        return
+    first, then = (list(named(tree, name)) for tree in (ours, theirs))
+    if first == then:
+        first, then = (str(jax.tree.structure(tree)) for tree in (ours, theirs))
+    raise ValueError(
+        f"Expected {name} to be the same tree from reset and step, got {first} and "
+        f"{then}."
+    )
+
+
+def _difference(path: str, ours: Any, theirs: Any) -> str:
+    if ours.shape != theirs.shape:
+        return f"{path}: shape {ours.shape} from reset, {theirs.shape} from step"
+    if ours.dtype == theirs.dtype:
+        return ""
+    keys = [jnp.issubdtype(x.dtype, jax.dtypes.prng_key) for x in (ours, theirs)]
+    if any(keys) or jnp.promote_types(ours.dtype, theirs.dtype) != ours.dtype:
+        return f"{path}: {ours.dtype} from reset, {theirs.dtype} from step"
+    return ""
+
+
+def reward(subject: Subject) -> str:
+    """The reward is a real scalar."""
+    reward = subject.end.reward
+    _check_scalar("reward", reward)
+    if jnp.issubdtype(reward.dtype, jnp.complexfloating):
+        raise ValueError(f"Expected reward to be real, got {reward.dtype}.")
+    return f"a scalar of {reward.dtype}"
+
+
+def _check_scalar(name: str, value: Any) -> None:
+    if not hasattr(value, "shape"):
+        raise ValueError(f"Expected {name} to be a scalar, got {type(value).__name__}.")
+    if value.shape != ():
+        raise ValueError(f"Expected {name} to be a scalar, got shape {value.shape}.")
+
+
+def flags(subject: Subject) -> str:
+    """Both flags are boolean scalars."""
+    for name in ("terminated", "truncated"):
+        flag = getattr(subject.end, name)
+        _check_scalar(name, flag)
+        if flag.dtype != bool:
+            raise ValueError(f"Expected {name} to be bool, got {flag.dtype}.")
+    return "terminated and truncated are boolean scalars"
+
+
+def observation(subject: Subject) -> str:
+    """Observations are of their space's tree, shapes and kinds."""
+    space = subject.observation_space
+    for name, obs in (("reset", subject.start.obs), ("step", subject.end.obs)):
+        try:
+            check_value(space, obs, "observation")
+        except ValueError as error:
+            raise ValueError(f"{str(error).rstrip('.')}, from {name}.") from None
+    return "its tree, shapes and kinds are those of observation_space"
+
+
+def action_mask(subject: Subject) -> str:
+    """The mask, if there is one, fits the actions."""
+    _, mask = split_mask(subject.observation_space)
+    if mask is None:
+        return "none: every action is valid"
+    check_mask(subject.action_space, mask)
+    return f"observation.{MASK} fits action_space"
