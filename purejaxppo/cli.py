@@ -75,7 +75,7 @@ class Report:
 class Check:
     """Check that an environment keeps the protocol."""
 
-    env: Positional[str]
+    env: Annotated[Positional[str], tyro.conf.arg(metavar="ENV")]
     """Environment, such as CartPole-v1, or your own module:Object (see `list`)."""
     num_envs: int = 8
     """How many are played at random, side by side."""

@@ -490,7 +490,8 @@ def _order_rules(config: Config) -> Iterator[str]:
 
 def _is_on(config: Config, name: str) -> bool:
     value = _value(config, name)
-    return value is not None and value is not False and value != ()
+    empty = isinstance(value, tuple) and not value
+    return value is not None and value is not False and not empty
 
 
 def _value(config: Config, name: str) -> Any:

@@ -7,8 +7,6 @@ import gymnasium
 import jax
 import jax.numpy as jnp
 
-from purejaxppo.spaces import check_value
-
 Observation = Any
 EnvState = Any
 EnvParams = Any
@@ -96,15 +94,10 @@ class Reset(NamedTuple):
 
 
 def make_reset(env: Environment, params: EnvParams) -> Callable[[jax.Array], Reset]:
-    """`key -> Reset` of one environment, with arrays of fixed types throughout.
-
-    Raises:
-      ValueError: an observation is not of its space; when traced.
-    """
+    """`key -> Reset` of one environment, with arrays of fixed types throughout."""
 
     def reset(key: jax.Array) -> Reset:
         obs, state = env.reset(key, params)
-        check_value(env.observation_space(params), obs, "observation")
         start = Reset(obs=obs, state=state)
         return _as(start, jax.tree.map(jnp.asarray, start))
 
@@ -119,16 +112,12 @@ def make_step(
     `step` is what happened, its `obs` the observation *before* any reset, from which
     a truncated episode bootstraps. `next` is where the environment goes on from:
     `fresh` where the episode ended, else the step's own state.
-
-    Raises:
-      ValueError: an observation is not of its space; when traced.
     """
 
     def step(
         key: jax.Array, now: Reset, action: Any, fresh: Reset
     ) -> tuple[Step, Reset]:
         result = env.step(key, now.state, action, params)
-        check_value(env.observation_space(params), result.obs, "observation")
         step = result._replace(
             reward=jnp.asarray(result.reward, jnp.float32).reshape(()),
             terminated=jnp.asarray(result.terminated, bool).reshape(()),

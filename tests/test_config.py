@@ -45,10 +45,12 @@ BAD = {
             "trpo.num_iters",
             "trpo.num_backtracks",
             "network.sigma.every",
+            "network.memory.size",
         ],
         [*COUNT, None],
     ),
     **each(["num_starts", "critic_epochs", "critic_warmup", "clip_grad.order"], COUNT),
+    **each(["frame_stack", "sequence_length"], COUNT),
     **each(["evaluation.seed", "clip_grad.warmup"], [-1, 0.5, None]),
     **each(
         [
@@ -60,6 +62,7 @@ BAD = {
             "kl_penalty.adaptive",
             "vf_half",
             "network.layer_norm",
+            "network.memory.layer_norm",
             "network.shared",
             "network.tanh_mean",
         ],
@@ -178,6 +181,7 @@ BAD = {
     "ent_schedule.times": [(), (0.5, 0.2), (0.0, 2.0), (0.5, 0.5), ("a",), 0.5, None],
     "ent_schedule.factors": [(1.0, -1.0), (None, 1.0), 0.5, None],
     "network.widths": [(0,), (8, -1), (1.5,), 64, None],
+    "network.autoregressive": [("1",), ("all", "1:0"), ("1:0:2",), (1,), "all", None],
 }
 
 
@@ -274,6 +278,7 @@ ON = {
     "critic_warmup": 1,
     "dual_clip": 3.0,
     "min_learning_rate": 1e-5,
+    "network.autoregressive": ("all",),
     "normalize_advantage": "batch",
     "temperature": 0.5,
 }
@@ -288,7 +293,10 @@ HINTS = {"anneal_lr": "false", "clip_eps": "none", "normalize_advantage": "none"
 """What is on without having been asked for, and what switches it off."""
 
 PAIRS = {
+    ("bounds_loss", "network.autoregressive"),
     ("bounds_loss", "network.tanh_mean"),
+    ("kl_penalty", "network.autoregressive"),
+    ("trpo", "network.autoregressive"),
     ("kl_learning_rate", "actor_optimizer.learning_rate"),
     ("kl_learning_rate", "anneal_lr"),
     ("normalize_value", "transform_value"),

@@ -25,11 +25,15 @@ from purejaxppo.policies import Policy
 NVEC = spaces.MultiDiscrete([2, 3, 2], start=[0, 4, 0])
 # In the order of the parts: at, bits, type; so the type comes behind its arguments.
 TREE = spaces.Dict(
-    type=spaces.Discrete(2),
+    type=spaces.Discrete(3),
     at=spaces.MultiDiscrete([2, 3]),
     bits=spaces.MultiBinary(2),
 )
-ARGUMENTS = Arguments(type="type", uses={"at": [[1, 0], [1, 1]], "bits": [0, 1]})
+# Parts of types 0 and 2 see choices that these do not use.
+ARGUMENTS = Arguments(
+    type="type",
+    uses={"at": [[1, 0], [1, 1], [0, 1]], "bits": [[1, 0], [1, 1], [0, 0]]},
+)
 HYBRID = spaces.Tuple(
     [
         spaces.Discrete(2),
@@ -55,7 +59,7 @@ def make(space, pairs=("all",), **options):
 
 def every_action(space):
     """All actions as sampled, and the same as rows of an array."""
-    sizes = (2, 3, 2) if space is NVEC else (2, 3, 2, 2, 2)
+    sizes = (2, 3, 2) if space is NVEC else (2, 3, 2, 2, 3)
     rows = jnp.array(list(itertools.product(*map(range, sizes))))
     if space is NVEC:
         return rows, rows
@@ -98,11 +102,20 @@ def test_every_action_in_turn():
         np.testing.assert_allclose(np.exp(parts[:, i]), expected, rtol=1e-4)
     assert abs(given[2][0] - given[2][1]).max() > 0.05
     np.testing.assert_allclose(p @ entropy, scipy.stats.entropy(p), rtol=1e-5)
-    assert np.std(entropy) > 0.01
+    # Of each part given the earlier choices, whatever its own.
+    each = [-(x * np.log(x)).sum(i, keepdims=True) for i, x in enumerate(given)]
+    expected = np.broadcast_to(sum(each), table.shape).ravel()
+    np.testing.assert_allclose(entropy, expected, rtol=1e-4)
     assert not hasattr(distribution, "kl_divergence")
     assert not hasattr(distribution, "entropy")
     with pytest.raises(ValueError, match=r"be Gaussian, got Autoregressive\.$"):
         pre_squash_mean(distribution)
+
+
+def test_start_reaches_the_environment_only():
+    head = make_action_head(NVEC, autoregressive=("all",))
+    actions = jnp.array([[0, 2, 1], [1, 0, 0]])
+    np.testing.assert_array_equal(head.to_env(actions), [[0, 6, 1], [1, 4, 0]])
 
 
 def test_parts_see_what_they_are_told_to():
@@ -144,15 +157,16 @@ def test_a_temperature_is_every_parts():
 
 
 def effective(rows):
-    """What an action comes to, by ARGUMENTS: at[0], of type 1 also at[1] and bits."""
-    return [(row[4], row[0], *(row[1:4] if row[4] else ())) for row in rows.tolist()]
+    """What an action comes to, without what its type does not use by ARGUMENTS."""
+    columns = {0: (4, 0, 2), 1: (4, 0, 1, 2, 3), 2: (4, 1)}
+    return [tuple(row[i] for i in columns[row[4]]) for row in rows.tolist()]
 
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_unused_parts_count_for_nothing(masked):
     mask = None
     if masked:
-        mask = {"type": jnp.array([1, 1]), "at": jnp.array([1, 1, 1, 0, 1])}
+        mask = {"type": jnp.array([1, 1, 1]), "at": jnp.array([1, 1, 1, 0, 1])}
     _, rows, (distribution, log_prob, parts, entropy, _) = figures_of(
         TREE, mask=mask, arguments=ARGUMENTS
     )
@@ -168,7 +182,7 @@ def test_unused_parts_count_for_nothing(masked):
     )
     kind = np.asarray(rows[:, 4])
     # In the order of the paths: at, bits, type.
-    assert (parts[kind == 0][:, 1] == 0).all() and (parts[kind == 1][:, 1] < 0).all()
+    assert (parts[kind == 2][:, 1] == 0).all() and (parts[kind == 1][:, 1] < 0).all()
     assert distribution.model.order == (2, 0, 1)
 
 

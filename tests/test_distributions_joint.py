@@ -28,13 +28,13 @@ DISCRETE = spaces.Dict(
     go=spaces.Tuple([spaces.MultiDiscrete([2, 3]), spaces.Discrete(2, start=5)]),
     set=spaces.MultiBinary(2),
 )
-# Type 0 uses one dimension of go.0, and go.1; type 1 the other and a bit; 2 nothing.
+# Type 0 uses one dimension of go.0, and go.1; type 1 the other and the bits; 2 nothing.
 ARGUMENTS = Arguments(
     type="kind",
     uses={
         "go.0": [[1, 0], [0, 1], [0, 0]],
         "go.1": [1, 0, 0],
-        "set": [[0, 0], [0, 1], [0, 0]],
+        "set": [0, 1, 0],
     },
 )
 BOX = spaces.Box(-1.0, np.array([1.0, 2.0], np.float32), (2,), np.float32)
@@ -65,7 +65,7 @@ def effective(actions):
     """What an action comes to, without what its type does not use."""
     kind, (go, turn), bits = actions["kind"], actions["go"], actions["set"]
     rows = zip(*(np.asarray(x).tolist() for x in (kind, go, turn, bits)), strict=True)
-    uses = {0: lambda g, t, b: (g[0], t), 1: lambda g, t, b: (g[1], b[1])}
+    uses = {0: lambda g, t, b: (g[0], t), 1: lambda g, t, b: (g[1], *b)}
     return [(k, *uses.get(k, lambda g, t, b: ())(g, t, b)) for k, g, t, b in rows]
 
 

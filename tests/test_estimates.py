@@ -66,10 +66,8 @@ def found():
                 )
                 result = estimate(
                     config,
-                    lambda obs: obs,
+                    (VALUE.reshape(-1), NEXT_VALUE.reshape(-1)),
                     None,
-                    VALUE.reshape(-1),
-                    NEXT_VALUE.reshape(-1),
                     steps,
                 )
                 results[truncation, name] = result
@@ -167,10 +165,8 @@ def test_values_are_decoded():
         real, encoded = (
             estimate(
                 config,
-                lambda obs, scale=scale, shift=shift: (obs - shift) / scale,
+                [(x.reshape(-1) - shift) / scale for x in (VALUE, NEXT_VALUE)],
                 values,
-                VALUE.reshape(-1),
-                NEXT_VALUE.reshape(-1),
                 steps,
             )
             for values, shift, scale in ((None, 0, 1), (affine(7.0, 100.0), 7, 100))

@@ -10,8 +10,8 @@ from envs import probes
 from purejaxppo.fields import replace
 
 
-def never_matters(obs, key):
-    return jnp.zeros(obs.shape[0], jnp.int32)
+def never_matters(obs, memory, key):
+    return jnp.zeros(obs.shape[0], jnp.int32), memory
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,8 @@ def test_each_episode_counts_to_its_own_end_only(key):
 
 def test_the_same_key_gives_the_same_episodes_whatever_the_policy(key):
     def run(key, answer):
-        act = lambda obs, key: jnp.full(obs.shape[0], answer)  # noqa: E731
+        answers = jnp.full(50, answer)
+        act = lambda obs, memory, key: (answers, memory)  # noqa: E731
         return ppo.evaluate(key, act, probes.Match(), probes.NoParams(), 50)
 
     zero, one = run(key, 0).episode_return, run(key, 1).episode_return
@@ -96,7 +97,7 @@ def test_evaluations_of_one_policy_are_equal_and_follow_their_settings():
     # By hand, and without what training makes of rewards, starts and sampling.
     env, parts = probes.Identity(), ppo.make_ppo(FROZEN, probes.Identity())
     state = jax.jit(parts.init)(jax.random.key(0))
-    act = lambda obs, key: parts.act(state, obs)  # noqa: E731
+    act = lambda obs, memory, key: parts.act(state, obs)  # noqa: E731
     raw = ppo.evaluate(jax.random.key(0), act, env, None, 64).episode_return
     np.testing.assert_allclose(modes, raw.mean(), rtol=1e-5)
 

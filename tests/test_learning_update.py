@@ -175,7 +175,10 @@ def test_the_entropy_to_aim_at(space, given, policy, target):
 
 def test_an_entropy_above_the_greatest_is_refused():
     config = replace(CONFIG, {"ent_schedule.target": 0.7})
-    expected = r"^Expected ent_schedule.target to be at most ln 2 = 0\.693, got 0\.7\.$"
+    expected = (
+        r"^Expected ent_schedule.target to be at most the 0\.693 nats of "
+        r"Discrete\(2\), got 0\.7\.$"
+    )
     with pytest.raises(ValueError, match=expected):
         ppo.make_ppo(config, probes.Match())
 

@@ -57,7 +57,7 @@ def test_a_cut_episode_goes_on_in_the_value(terminates):
 
 def test_the_policy_takes_the_rewarded_action():
     result, parts = learn(probes.Match(), total_timesteps=50 * 160)
-    action = parts.act(result.state, jnp.array([[-1.0], [1.0]]))
+    action, _ = parts.act(result.state, jnp.array([[-1.0], [1.0]]))
     np.testing.assert_array_equal(action, [0, 1])
     assert result.metrics.episode_return[-5:].mean() > 0.95
 
@@ -65,5 +65,5 @@ def test_the_policy_takes_the_rewarded_action():
 def test_a_continuous_policy_answers_what_it_sees():
     result, parts = learn(probes.Identity(), ent_coef=0.0)
     obs = jnp.array([[-0.8, 0.8], [0.0, 0.5], [0.5, -0.3]])
-    np.testing.assert_allclose(parts.act(result.state, obs), obs, atol=0.2)
+    np.testing.assert_allclose(parts.act(result.state, obs)[0], obs, atol=0.2)
     assert result.metrics.episode_return[-5:].mean() > -0.2

@@ -16,15 +16,16 @@ def collect(env, params, head, outputs, num_steps=7, num_envs=3):
     reset, step = make_reset(env, params), make_step(env, params)
     collector = init_collector(jax.random.key(1), reset, num_envs)
 
-    def actor(obs):
+    def actor(obs, memory):
         outputs_of_all = jnp.tile(outputs[None], (obs.shape[0], 1))
-        return head.distribution(outputs_of_all, jnp.zeros(head.num_outputs))
+        return head.distribution(outputs_of_all, jnp.zeros(head.num_outputs)), memory
 
     return rollouts.rollout(
         jax.random.key(2),
         collector,
         actor,
         head.sampler,
+        lambda distribution, action: distribution.log_prob(action),
         head.to_env,
         reset,
         step,

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import chex
+import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,8 +56,34 @@ class Walk(Cut):
         return Identity().action_space(params)
 
 
-def train(config, key):
-    return ppo.make_train(config, Walk(), CountingParams(5))(key)
+class Hybrid(Walk):
+    """`Walk` by a hybrid action: its first part says whether the second counts."""
+
+    def step(self, key, state, action, params):
+        return super().step(key, state, action[0] * action[1], params)
+
+    def action_space(self, params):
+        kind = gymnasium.spaces.Discrete(2)
+        return gymnasium.spaces.Tuple([kind, super().action_space(params)])
+
+
+class Screen(Hybrid):
+    """`Hybrid` seen on a screen that has one brightness all over."""
+
+    def reset(self, key, params):
+        obs, state = super().reset(key, params)
+        return jnp.broadcast_to(obs, (36, 36, 1)), state
+
+    def step(self, key, state, action, params):
+        step = super().step(key, state, action, params)
+        return step._replace(obs=jnp.broadcast_to(step.obs, (36, 36, 1)))
+
+    def observation_space(self, params):
+        return gymnasium.spaces.Box(0.0, 1.0, (36, 36, 1), np.float32)
+
+
+def train(config, key, env=None):
+    return ppo.make_train(config, env or Walk(), CountingParams(5))(key)
 
 
 # --- Numbers ------------------------------------------------------------------------
@@ -339,6 +366,7 @@ NEEDED = {
     "network.hidden_gain": {"network.widths": (8,)},
     "network.layer_norm": {"network.widths": (8,)},
     "network.shared": {"network.widths": (8,)},
+    "sequence_length": {"network.memory": "lstm"},
     "min_learning_rate": {"learning_rate": 3e-2},
     "scale_advantage": {"normalize_advantage": None},
     "shared_optimizer": {"network.shared": True, "network.widths": (8,)},
@@ -357,6 +385,9 @@ WHOLE = {
     "evaluation.max_steps": [6, 7],
     "evaluation.num_episodes": [2, 3],
     "evaluation.seed": [0, 1],
+    "frame_stack": [2, 3],
+    "network.autoregressive": [(), ("all",)],
+    "network.memory.size": [4, 8],
     "network.sigma.every": [32, 64],
     "network.widths": [(), (8,), (8, 8)],
     "num_envs": [2, 4],
@@ -364,6 +395,7 @@ WHOLE = {
     "num_minibatches": [1, 2],
     "num_starts": [1, 2],
     "num_steps": [4, 8],
+    "sequence_length": [2, 4],
     "target.n": [3, 4],
     "total_timesteps": [96, 128],
     "trpo.num_backtracks": [5, 6],
@@ -417,14 +449,21 @@ def configs(name, kind):
     return [replace(start, {name: value}) for value in values(LEAVES[name])]
 
 
+def env_of(name):
+    """An environment on which a field matters."""
+    if name.startswith("network.conv"):
+        return Screen()
+    return Hybrid() if name in ("ratio", "network.autoregressive") else None
+
+
 @functools.cache
-def program(config):
-    return jax.make_jaxpr(lambda key: train(config, key))(jax.random.key(0))
+def program(config, env=None):
+    return jax.make_jaxpr(lambda key: train(config, key, env))(jax.random.key(0))
 
 
-def text(config, program=program):
+def text(config, program=program, env=None):
     """What is traced, without the addresses that some of its parameters print."""
-    return re.sub(r"0x[0-9a-f]+", "", str(program(config)))
+    return re.sub(r"0x[0-9a-f]+", "", str(program(config, env)))
 
 
 def primitives(jaxpr):
@@ -447,7 +486,8 @@ def test_every_static_field_has_values():
 
 @pytest.mark.parametrize("name, kind", STATIC)
 def test_each_value_of_a_static_field_is_a_program_of_its_own(name, kind):
-    programs = [text(config) for config in configs(name, kind)]
+    env = env_of(name)
+    programs = [text(config, env=env) for config in configs(name, kind)]
     assert len(set(programs)) == len(programs) > 1
 
 
@@ -462,13 +502,16 @@ OPTIONAL = [
     name
     for name, kind in STATIC
     if LEAVES[name].optional and LEAVES[name].default is None and "." not in name
+    if name != "sequence_length"  # Which changes shapes alone.
 ]
-REPLACES = {"advantage_min_std", "trpo"}
+REPLACES = {"advantage_min_std", "frame_stack", "trpo"}
 """What takes the place of something: a sum of a maximum, epochs of the policy."""
 
 
 def test_off_is_the_default():
-    nothing = dict.fromkeys([*OPTIONAL, "network.sigma"])
+    nothing = dict.fromkeys(
+        [*OPTIONAL, "network.sigma", "network.memory", "network.conv"]
+    )
     nothing |= {n: False for n, leaf in LEAVES.items() if leaf.default is False}
     nothing = {
         n: x for n, x in nothing.items() if "." not in n.removeprefix("network.")
@@ -488,12 +531,14 @@ def test_what_is_on_adds_to_the_program(name):
 def test_what_is_off_carries_nothing(key):
     state = jax.eval_shape(ppo.make_ppo(SMALL, Walk()).init, key)
     names = ["obs_statistics", "reward_scale", "critic_scale", "advantage_scale"]
-    assert [getattr(state, name) for name in names] == [()] * 4
+    names += ["critic_memory"]
+    assert [getattr(state, name) for name in names] == [()] * 5
+    assert state.collector.memory == ()
     assert set(state.adaptive) == {()}
     metrics = jax.eval_shape(lambda key: train(SMALL, key), key).metrics
     names = ["policy_kl", "stopped", "kl_coef", "ent_coef", "clip_eps"]
-    names += ["evaluation_return", "evaluation_length"]
-    assert [getattr(metrics, name) for name in names] == [()] * 7
+    names += ["evaluation_return", "evaluation_length", "num_fully_masked"]
+    assert [getattr(metrics, name) for name in names] == [()] * 8
 
 
 def plain_loss(config, network, params, batch):
@@ -554,8 +599,9 @@ def plain_rollout(config, env, env_params, network, key, state):
     return rollout(
         key,
         state.collector,
-        lambda obs: network.actor(state.params, obs, ())[0],
+        lambda obs, memory: network.actor(state.params, obs, memory),
         head.sampler,
+        lambda distribution, action: distribution.log_prob(action),
         head.to_env,
         make_reset(env, env_params),
         make_step(env, env_params),
@@ -636,7 +682,7 @@ def combinations(draw):
     return draw(st.permutations(own)) + [x for x in drawn if "." in x[0]]
 
 
-ENVS = st.sampled_from([Walk(), Counting()])
+ENVS = st.sampled_from([Walk(), Counting(), Hybrid()])
 EACH_IS_COMPILED = settings(
     deadline=None,
     derandomize=True,
@@ -739,7 +785,7 @@ def test_evaluation_uses_the_normalisers_and_leaves_them_alone(key):
     parts = ppo.make_ppo(replace(SMALL, on), env, env_params)
 
     def evaluate(state):
-        act = lambda obs, key: parts.act(state, obs)  # noqa: E731
+        act = lambda obs, memory, key: parts.act(state, obs)  # noqa: E731
         return ppo.evaluate(jax.random.key(0), act, env, env_params, 2).episode_return
 
     def run(key):

@@ -173,15 +173,9 @@ def no_auto_reset(subject: Subject) -> str:
 def _returns(facts: Facts, path: str, done: np.ndarray) -> bool:
     """Whether a scalar goes up by 1 in all steps, but at the end back to its start."""
     before, after, fresh = facts.before[path], facts.after[path], facts.fresh[path]
-    counts = (after == before + 1)[~done]
-    back = (after == fresh.flat[0])[done]
-    return bool(
-        (fresh == fresh.flat[0]).all()
-        and counts.size
-        and counts.all()
-        and back.all()
-        and (after != before + 1)[done].any()
-    )
+    start = fresh.flat[0]
+    counts, back = (after == before + 1)[~done], (after == start)[done]
+    return bool((fresh == start).all() and counts.size and counts.all() and back.all())
 
 
 def _starts_again(subject: Subject, facts: Facts) -> bool:

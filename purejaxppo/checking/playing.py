@@ -261,24 +261,31 @@ def play(
         result, stay = step(step_key, carry.now, action, fresh)
         done = result.info["terminated"] | result.info["truncated"]
         last = Last(any=True, key=step_key, state=stay.state)
-        facts = Facts(
-            reward=result.reward,
-            terminated=result.info["terminated"],
-            truncated=result.info["truncated"],
-            broken=_broken(result, fresh),
-            stuck=_is_stuck(space, stay.obs) & ~done | _is_stuck(space, fresh.obs),
-            before=_scalars(carry.now.state),
-            after=_scalars(stay.state),
-            fresh=_scalars(fresh.state),
-        )
         return Carry(
             now=_where(done & resets, fresh, stay),
             low=_extreme(jnp.minimum, carry.low, fresh.obs, result.obs),
             high=_extreme(jnp.maximum, carry.high, fresh.obs, result.obs),
             last=_where(done, last, carry.last),
-        ), facts
+        ), _facts(space, carry.now, result, stay, fresh)
 
     return jax.lax.scan(advance, start, keys)
+
+
+def _facts(
+    space: gymnasium.Space, before: Reset, step: Step, after: Reset, fresh: Reset
+) -> Facts:
+    """What is kept of a step of an `Endless` environment."""
+    done = step.info["terminated"] | step.info["truncated"]
+    return Facts(
+        reward=step.reward,
+        terminated=step.info["terminated"],
+        truncated=step.info["truncated"],
+        broken=_broken(step, fresh),
+        stuck=_is_stuck(space, after.obs) & ~done | _is_stuck(space, fresh.obs),
+        before=_scalars(before.state),
+        after=_scalars(after.state),
+        fresh=_scalars(fresh.state),
+    )
 
 
 def act(key: jax.Array, space: gymnasium.Space, obs: Any) -> Any:

@@ -1,5 +1,6 @@
 """Rules that tracing alone can tell, each a function: a detail, or it raises."""
 
+import re
 from typing import Any
 
 import gymnasium
@@ -21,16 +22,17 @@ SPACES = spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary
 
 def protocol(subject: Subject) -> str:
     """The methods are there, and the parameters a pytree of numbers."""
-    env = subject.env
-    plain = type(env).__repr__ is object.__repr__
-    name = type(env).__name__ if plain else repr(env)
+    # Where a class does not say how it is shown, its name does without an address.
+    name = re.sub(r"<[\w.<>]*?(\w+) object at 0x\w+>", r"\1", repr(subject.env))
     for path, leaf in named(subject.params, "params").items():
         if not isinstance(leaf, NUMBERS):
             raise ValueError(
                 f"Expected {path} to be an array or a number, and the parameters a "
                 f"pytree of them, got {type(leaf).__name__}."
             )
-    return f"{name}; parameters: {len(jax.tree.leaves(subject.params))}"
+    return (
+        f"{' '.join(name.split())}; parameters: {len(jax.tree.leaves(subject.params))}"
+    )
 
 
 def gymnasium_spaces(subject: Subject) -> str:

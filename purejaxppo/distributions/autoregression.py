@@ -245,33 +245,35 @@ def sights(
     >>> sights(["a", "b", "c"], [0, 1, 2], ["c:a"])
     ((), (), (0,))
     """
-    rank = {names[i]: place for place, i in enumerate(order)}
-    ordered = ", ".join(repr(names[i]) for i in order)
+    ordered = [names[i] for i in order]
     if tuple(pairs) == ("all",):
-        return tuple(
-            tuple(j for j, other in enumerate(names) if rank[other] < rank[name])
-            for name in names
-        )
-    seen: dict[str, set[str]] = {name: set() for name in names}
-    for pair in pairs:
-        later, colon, earlier = pair.partition(":")
-        if not colon:
-            raise ValueError(
-                f"Expected {FIELD} to be all, or pairs later:earlier of {ordered}, "
-                f"got {pair!r}."
-            )
-        for name in (later, earlier):
-            if name not in rank:
-                raise ValueError(
-                    f"Expected {FIELD} to name {ordered}, got {name!r} in {pair!r}."
-                )
-        if rank[earlier] >= rank[later]:
-            raise ValueError(
-                f"Expected {FIELD} to let parts see earlier ones only, "
-                f"in the order {ordered}, got {pair!r}."
-            )
-        seen[later].add(earlier)
+        seen = {name: ordered[:i] for i, name in enumerate(ordered)}
+    else:
+        split = [_later_and_earlier(ordered, pair) for pair in pairs]
+        seen = {name: [one for last, one in split if last == name] for name in ordered}
     return tuple(
         tuple(j for j, other in enumerate(names) if other in seen[name])
         for name in names
     )
+
+
+def _later_and_earlier(ordered: Sequence[str], pair: str) -> tuple[str, str]:
+    """Both names of a pair "later:earlier"; see `sights`."""
+    listed = ", ".join(map(repr, ordered))
+    later, colon, earlier = pair.partition(":")
+    if not colon:
+        raise ValueError(
+            f"Expected {FIELD} to be all, or pairs later:earlier of {listed}, "
+            f"got {pair!r}."
+        )
+    for name in (later, earlier):
+        if name not in ordered:
+            raise ValueError(
+                f"Expected {FIELD} to name {listed}, got {name!r} in {pair!r}."
+            )
+    if ordered.index(earlier) >= ordered.index(later):
+        raise ValueError(
+            f"Expected {FIELD} to let parts see earlier ones only, in the order "
+            f"{listed}, got {pair!r}."
+        )
+    return later, earlier

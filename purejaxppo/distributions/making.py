@@ -63,7 +63,8 @@ def make_action_head(
       arguments: which parts of a Tuple or Dict each type of action uses.
       autoregressive: which parts of a Tuple or Dict, or dimensions "0", "1", ... of a
         MultiDiscrete, see the choices of which earlier ones: "later:earlier", or
-        ("all",); see `autoregression.Autoregressive`.
+        ("all",); see `autoregression.Autoregressive`. Parts are drawn in their order,
+        but the type of an action first.
       activation: of the hidden layers of an autoregressive policy.
 
     Raises:
