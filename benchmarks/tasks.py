@@ -22,7 +22,7 @@ from benchmarks import machine, results
 from benchmarks.jobs import positive
 from purejaxppo.cli import use_this_machine
 from purejaxppo.config import Config
-from purejaxppo.fields import replace
+from purejaxppo.fields import leaves, parse, replace
 from purejaxppo.reliability import binned, summarize
 from purejaxppo.study import Study
 
@@ -44,7 +44,108 @@ class Task(NamedTuple):
     below: bool = False
 
 
-TASKS: Mapping[str, Task] = MappingProxyType({})
+FAST = MappingProxyType({"num_steps": 64, "learning_rate": 1e-3})
+IDENTITY = MappingProxyType(
+    {
+        "total_timesteps": 100_000,
+        "num_envs": 8,
+        **FAST,
+        "gamma": 0.9,
+        "ent_coef": 0.0,
+    }
+)
+TMAZE = MappingProxyType(
+    {
+        "total_timesteps": 500_000,
+        "num_envs": 32,
+        "num_steps": 64,
+        "learning_rate": 2e-3,
+    }
+)
+CHAIN = MappingProxyType({**TMAZE, "total_timesteps": 300_000})
+VELOCITIES = MappingProxyType(
+    {
+        "total_timesteps": 1_500_000,
+        "num_envs": 32,
+        "learning_rate": 2e-3,
+        "num_minibatches": 8,
+    }
+)
+DOORS = MappingProxyType({"total_timesteps": 600_000, "num_envs": 16, **FAST})
+MINATAR = MappingProxyType(
+    {
+        "total_timesteps": 500_000,
+        "num_envs": 64,
+        "num_minibatches": 8,
+        "learning_rate": 1e-3,
+        "network.conv": "min_atar",
+        "network.widths": "128",
+        "network.activation": "relu",
+    }
+)
+
+
+def remembering(changes: Mapping[str, Any], memory: str) -> dict[str, Any]:
+    """The same with a memory, learned from sequences of 32 steps."""
+    return {**changes, "network.memory": memory, "sequence_length": 32}
+
+
+TASKS: Mapping[str, Task] = MappingProxyType(
+    {
+        "hybrid": Task(
+            "envs.moving:Moving",
+            {
+                "total_timesteps": 2_000_000,
+                "num_envs": 32,
+                "num_minibatches": 8,
+                "learning_rate": 1e-3,
+                "ent_coef": 0.0,
+            },
+            1.5,
+        ),
+        "multi-discrete": Task(
+            "envs.identity:MultiDiscreteIdentity", {**IDENTITY, "ent_coef": 0.01}, 90
+        ),
+        "box": Task("envs.identity:BoxIdentity", IDENTITY, -10),
+        "tree": Task("envs.identity:HybridIdentity", IDENTITY, 170),
+        "autoregressive": Task(
+            "envs.identity:MultiDiscreteIdentity",
+            {**IDENTITY, "ent_coef": 0.01, "network.autoregressive": "all"},
+            90,
+        ),
+        "masked": Task("envs.masked:Doors", DOORS, 0.9),
+        "masked, multi-discrete": Task("envs.masked:MaskedGrid", DOORS, 0.8),
+        "masked, tree": Task("envs.masked:Console", DOORS, 18),
+        "sequence, LSTM": Task(
+            "envs.sequence:FixedSequence",
+            {
+                **remembering(IDENTITY, "lstm"),
+                "gamma": 0.99,
+                "ent_coef": 0.01,
+            },
+            3.5,
+        ),
+        "T-maze, LSTM": Task("envs.tmaze:TMaze", remembering(TMAZE, "lstm"), 3.9),
+        "T-maze, GRU": Task("envs.tmaze:TMaze", remembering(TMAZE, "gru"), 3.9),
+        "T-maze, no memory": Task("envs.tmaze:TMaze", TMAZE, 2.0, below=True),
+        "chain of 10, GRU": Task(
+            "envs.chain:memory_chain", remembering(CHAIN, "gru"), 0.9
+        ),
+        "chain of 10, no memory": Task(
+            "envs.chain:memory_chain", CHAIN, 0.1, below=True
+        ),
+        "hidden velocities, GRU": Task(
+            "envs.velocities:HiddenVelocities", remembering(VELOCITIES, "gru"), 475
+        ),
+        "hidden velocities, no memory": Task(
+            "envs.velocities:HiddenVelocities", VELOCITIES, 475, below=True
+        ),
+        "Breakout": Task("Breakout-MinAtar", MINATAR, None),
+        "Asterix": Task("Asterix-MinAtar", MINATAR, None),
+        "Freeway": Task("Freeway-MinAtar", MINATAR, None),
+        "SpaceInvaders": Task("SpaceInvaders-MinAtar", MINATAR, None),
+    }
+)
 
 
 class Outcome(NamedTuple):
@@ -66,7 +167,7 @@ class Outcome(NamedTuple):
 def measure(name: str, num_seeds: int, scale: float) -> Outcome:
     """Train a task's seeds 0, 1, ... and summarize their returns."""
     task = TASKS[name]
-    config = replace(Config(), task.changes)
+    config = configured(task.changes)
     budget = max(config.batch_size, int(config.total_timesteps * scale))
     config = replace(config, {"total_timesteps": budget})
     began = time.perf_counter()
@@ -77,8 +178,8 @@ def measure(name: str, num_seeds: int, scale: float) -> Outcome:
     width = -(-returns.shape[1] // POINTS)
     curves = np.asarray(binned(returns, width))
     steps = dataset["env_steps"].values[width - 1 :: width]
-    seen = ~np.isnan(curves).all(0)
-    seen[len(steps) :] = False
+    curves = curves[:, : len(steps)]
+    seen = np.flatnonzero(~np.isnan(curves).all(axis=0))
     quartiles = np.nanquantile(curves[:, seen], [0.25, 0.5, 0.75], axis=0)
     return Outcome(
         task=name,
@@ -90,9 +191,16 @@ def measure(name: str, num_seeds: int, scale: float) -> Outcome:
         cvar=float(summary.cvar),
         worst=float(summary.worst),
         seconds=seconds,
-        env_steps=steps[seen[: len(steps)]].tolist(),
+        env_steps=steps[seen].tolist(),
         quartiles=np.round(quartiles, 4).tolist(),
     )
+
+
+def configured(changes: Mapping[str, Any]) -> Config:
+    """The default config with changes, tuples as the command line has them."""
+    fields = {leaf.name: leaf for leaf in leaves(Config)}
+    parsed = {name: parse(fields[name], str(value)) for name, value in changes.items()}
+    return replace(Config(), parsed)
 
 
 def command(task: Task, num_seeds: int) -> str:
@@ -158,7 +266,7 @@ def picture(rows: Sequence[Outcome]) -> Figure:
             axes.axhline(task.bar, color="0.5", linestyle=":")
         axes.set_title(row.task, fontsize="small")
         axes.tick_params(labelsize="x-small")
-        axes.xaxis.get_major_formatter().set_powerlimits((0, 0))
+        axes.ticklabel_format(axis="x", style="sci", scilimits=(0, 0))
     return figure
 
 

@@ -309,8 +309,8 @@ def draw_kernels(
     normals of variance 2 / (fan_in + fan_out) (xavier), 1 / fan_in (kaiming, lecun) or
     `init_std`² (normal); so do recurrent cells, at gain 1. Hidden layers have the
     factor `hidden_gain` if orthogonal (`activation_gain` if None), `activation_gain` if
-    kaiming; the others' have none, as their sources say. Gains and `init_std` may be
-    traced.
+    kaiming; the others' have none, as their sources say. Convolutions are hidden layers
+    with the activation relu. Gains and `init_std` may be traced.
 
     Raises:
       ValueError: no such scheme or activation.
@@ -320,14 +320,17 @@ def draw_kernels(
     """
     flat: Any = flatten_dict(params)
     kernels = {path: x for path, x in flat.items() if path[-1] == "kernel"}
+    relu_gain = hidden_gain
     if init == "kaiming" or (init == "orthogonal" and hidden_gain is None):
-        hidden_gain = activation_gain(activation)
+        hidden_gain, relu_gain = map(activation_gain, (activation, "relu"))
     elif init != "orthogonal":
-        hidden_gain = 1.0
+        hidden_gain = relu_gain = 1.0
     gains = {"policy": policy_gain, "value": value_gain}
     gains |= dict.fromkeys(("core", "actor_core", "critic_core"), 1.0)
 
     def gain(path: tuple[str, ...]) -> Any:
+        if path[1].startswith("image_"):
+            return relu_gain
         inner = path[1].startswith(INNER)
         return hidden_gain if inner else gains.get(path[0], hidden_gain)
 

@@ -165,7 +165,10 @@ def test_values_are_decoded():
         real, encoded = (
             estimate(
                 config,
-                [(x.reshape(-1) - shift) / scale for x in (VALUE, NEXT_VALUE)],
+                (
+                    (VALUE.reshape(-1) - shift) / scale,
+                    (NEXT_VALUE.reshape(-1) - shift) / scale,
+                ),
                 values,
                 steps,
             )

@@ -1,7 +1,5 @@
 """Sequences laid out and replayed, against loops in Python."""
 
-from typing import NamedTuple
-
 import gymnasium
 import jax
 import jax.numpy as jnp
@@ -78,6 +76,10 @@ def make(memory, **options):
     return ppo.make_actor_critic(SPACE, head, memory=memory, widths=(8,), **options)
 
 
+def start_of(network):
+    return sequences.init_memory(network, N).actor
+
+
 MEMORIES = [t.LSTM(size=5), t.GRU(size=5), t.GRU(size=5, layer_norm=True)]
 
 
@@ -86,7 +88,7 @@ def a_replay(key, network):
     obs = jax.random.normal(obs_key, (T * N, 3))
     reset = jax.random.bernoulli(reset_key, 0.3, (T * N,))
     memory = jax.tree.map(
-        lambda x: jax.random.normal(memory_key, x.shape), network.init_memory(N)[0]
+        lambda x: jax.random.normal(memory_key, x.shape), start_of(network)
     )
     return obs, reset, memory
 
@@ -99,7 +101,7 @@ def test_replay_is_acting_step_by_step(memory, shared, key):
     params = network.init(key, obs[:N])
     policy, actor_after = sequences.unroll_actor(network, params, obs, reset, start)
     value, critic_after = sequences.unroll_critic(network, params, obs, reset, start)
-    zero = network.init_memory(N)[0]
+    zero = start_of(network)
     actor_memory = critic_memory = start
     for i in range(T):
         now, ends = obs[i * N : (i + 1) * N], reset[i * N : (i + 1) * N]
@@ -123,17 +125,14 @@ def test_replay_is_acting_step_by_step(memory, shared, key):
 def test_a_network_without_unroll_is_replayed_step_by_step(key):
     network = make(t.LSTM(size=5))
 
-    class Plain(NamedTuple):
-        init = network.init
-        actor = staticmethod(network.actor)
-        critic = staticmethod(network.critic)
-        init_memory = staticmethod(network.init_memory)
-
+    plain_network = ppo.ActorCritic(
+        network.init, network.actor, network.critic, init_memory=network.init_memory
+    )
     obs, reset, memory = a_replay(key, network)
     params = network.init(key, obs[:N])
     for function in (sequences.unroll_actor, sequences.unroll_critic):
         ours, after = function(network, params, obs, reset, memory)
-        plain, plain_after = function(Plain(), params, obs, reset, memory)
+        plain, plain_after = function(plain_network, params, obs, reset, memory)
         for x, y in zip(
             jax.tree.leaves((ours, after)),
             jax.tree.leaves((plain, plain_after)),
