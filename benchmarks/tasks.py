@@ -214,6 +214,13 @@ def command(task: Task, num_seeds: int) -> str:
     )
 
 
+MINATAR_NOTE = (
+    "MinAtar's games are shown as curves, at the budget that this machine allows. "
+    "Others report 28 (Breakout), 15 (Asterix), 58 (Freeway), 131 (SpaceInvaders) at "
+    "1e7 steps: the same commands with `--total-timesteps 1e7`, on a GPU."
+)
+
+
 def verdict(outcome: Outcome) -> str:
     """Whether a task's bar was reached, in a word."""
     task = TASKS[outcome.task]
@@ -248,8 +255,9 @@ def page(rows: Sequence[Outcome], facts: Mapping[str, Any]) -> str:
             f"{row.total_timesteps:,} | {row.iqm:.2f} | [{row.q25:.2f}, {row.q75:.2f}] "
             f"| {row.cvar:.2f} | {row.worst:.2f} | {bar} | {verdict(row)} |"
         )
-    commands = [command(TASKS[row.task], row.num_seeds) for row in rows]
-    return "\n".join([*lines, "", "```shell", *commands, "```", ""])
+    lines += ["", MINATAR_NOTE, "", "```shell"]
+    lines += [command(TASKS[row.task], row.num_seeds) for row in rows]
+    return "\n".join([*lines, "```", ""])
 
 
 def picture(rows: Sequence[Outcome]) -> Figure:

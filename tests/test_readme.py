@@ -23,6 +23,7 @@ SMALLER = {
     r"--total-timesteps \S+": "--total-timesteps 2048",
     r"--num-seeds \d+": "--num-seeds 4",
     r"--evaluation\.every 20": "--evaluation.every 2",
+    r"--num-envs 64": "--num-envs 8",
     r"total_timesteps=500_000": "total_timesteps=1024",
     r"jax\.random\.key\(0\), 64": "jax.random.key(0), 4",
     r"jax\.random\.key\(0\), 32": "jax.random.key(0), 2",
@@ -96,6 +97,7 @@ def test_every_block_runs(tmp_path, monkeypatch):
     """In the order of the page: what the commands leave is what the code opens."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
+    (tmp_path / "envs").symlink_to(ROOT / "envs")  # As in a checkout.
     namespace: dict[str, Any] = {"__name__": "readme"}
     for block in blocks(README):
         if block.language == "shell":
