@@ -407,7 +407,8 @@ def _size_rules(config: Config) -> Iterator[str]:
             f"Expected total_timesteps to be at least one batch, {size}, got "
             f"{config.total_timesteps}."
         )
-    if config.shuffle == "trajectories" and config.num_envs % parts:
+    whole = config.shuffle == "trajectories" and not config.network.memory
+    if whole and config.num_envs % parts:
         yield (
             f"Expected num_minibatches to divide num_envs = {config.num_envs} with "
             f"shuffle = trajectories, got {parts}."

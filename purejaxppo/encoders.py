@@ -159,11 +159,11 @@ def concatenated(flat: list[jax.Array], batch: int) -> jax.Array:
 def normalized_parts(space: gymnasium.Space) -> Any:
     """Which leaves running statistics may standardise: a tree of `bool` like the space.
 
-    Boxes but for images of bytes. One-hots, bits and action masks stay as they are.
+    Boxes but for those of bytes. One-hots, bits and action masks stay as they are.
     """
 
     def normalized(part: gymnasium.Space) -> bool:
-        return isinstance(part, spaces.Box) and not (is_image(part) and is_bytes(part))
+        return isinstance(part, spaces.Box) and not is_bytes(part)
 
     rest, mask = split_mask(space)
     if mask is None:

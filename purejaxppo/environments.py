@@ -7,6 +7,8 @@ import gymnasium
 import jax
 import jax.numpy as jnp
 
+from purejaxppo.spaces import plain
+
 Observation = Any
 EnvState = Any
 EnvParams = Any
@@ -98,7 +100,7 @@ def make_reset(env: Environment, params: EnvParams) -> Callable[[jax.Array], Res
 
     def reset(key: jax.Array) -> Reset:
         obs, state = env.reset(key, params)
-        start = Reset(obs=obs, state=state)
+        start = Reset(obs=plain(obs), state=state)
         return _as(start, jax.tree.map(jnp.asarray, start))
 
     return reset
@@ -122,7 +124,7 @@ def make_step(
             reward=jnp.asarray(result.reward, jnp.float32).reshape(()),
             terminated=jnp.asarray(result.terminated, bool).reshape(()),
             truncated=jnp.asarray(result.truncated, bool).reshape(()),
-            obs=_as(result.obs, fresh.obs),
+            obs=_as(plain(result.obs), fresh.obs),
         )
         done = step.terminated | step.truncated
         stay = Reset(obs=step.obs, state=_as(result.state, fresh.state))

@@ -19,7 +19,7 @@ from purejaxppo.estimates import (
     scale_advantage,
 )
 from purejaxppo.losses import mean
-from purejaxppo.networks import Params
+from purejaxppo.networks import Network, Params
 from purejaxppo.objectives import Minibatch, actor_loss, joined, policy_of
 from purejaxppo.parts import Parts
 from purejaxppo.rollouts import Transition
@@ -137,11 +137,10 @@ def foresee(parts: Parts, config: Config, batch: Batch, params: Params) -> Fores
     that episode, not with the next one's.
     """
     network, size = parts.network, config.num_envs
-    if not has_memory(network):
-        value, _ = network.critic(params, batch.obs, ())
+    if not jax.tree.leaves(batch.memory.critic):
+        value = _values(network, config, params, batch.obs)
         check_shape("network.critic's values", value, config)
-        next_value, _ = network.critic(params, batch.next_obs, ())
-        return Foresight(value, next_value)
+        return Foresight(value, _values(network, config, params, batch.next_obs))
     done = batch.steps.terminated | batch.steps.truncated
     reset, first = starts(done).reshape(-1), batch.memory.critic
     value, after = unroll_critic(network, params, batch.obs, reset, first)
@@ -155,6 +154,19 @@ def foresee(parts: Parts, config: Config, batch: Batch, params: Params) -> Fores
     )
     memory = jax.tree.map(lambda x: x[-1], then)
     return Foresight(value, next_value, memories=memories, memory=memory)
+
+
+def _values(network: Network, config: Config, params: Params, obs: Any) -> jax.Array:
+    """The critic's outputs `[T * N]`; a minibatch at a time where it sees images.
+
+    The convolutions of a whole rollout at once would take many times its memory.
+    """
+    if config.network.conv is None:
+        return network.critic(params, obs, ())[0]
+    blocks = jax.tree.map(
+        lambda x: x.reshape(config.num_minibatches, -1, *x.shape[1:]), obs
+    )
+    return jax.lax.map(lambda x: network.critic(params, x, ())[0], blocks).reshape(-1)
 
 
 def _estimate(
@@ -247,10 +259,11 @@ def _into_sequences(
     length = config.batch_size // config.num_sequences
     done = batch.steps.terminated | batch.steps.truncated
     whole = minibatch._replace(reset=starts(done).reshape(-1))
-    memories = Memory(actor=batch.steps.memory, critic=seen.memories)
-    return split(whole, config.num_steps, length)._replace(
-        memory=split_memory(memories, length)
-    )
+    memory = batch.memory
+    if length < config.num_steps:
+        memories = Memory(actor=batch.steps.memory, critic=seen.memories)
+        memory = split_memory(memories, length)
+    return split(whole, config.num_steps, length)._replace(memory=memory)
 
 
 def _in_units(

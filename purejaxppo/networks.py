@@ -138,6 +138,11 @@ class Model(nn.Module):
         """What a core makes of a torso's output, and its memory after that."""
         if self.memory is None:
             return x, memory
+        if not jax.tree.leaves(memory):
+            raise ValueError(
+                "Expected the memory of network.memory, got (); in a loss, use "
+                "policy_of and value_of."
+            )
         memory, x = self._part("core", whose)(memory, x)
         return x, memory
 

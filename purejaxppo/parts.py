@@ -7,11 +7,9 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from gymnasium import spaces
-from jax.dtypes import canonicalize_dtype
 
 from purejaxppo import gradients
 from purejaxppo import techniques as t
@@ -24,6 +22,7 @@ from purejaxppo.distributions import (
     fully_masked,
     keyed_sampler,
     make_action_head,
+    most_entropy,
 )
 from purejaxppo.encoders import normalized_parts
 from purejaxppo.environments import (
@@ -33,11 +32,16 @@ from purejaxppo.environments import (
     Reset,
     make_reset,
 )
+from purejaxppo.fitting import (
+    fit_environment,
+    fit_loss,
+    fit_network,
+    fit_spaces,
+)
 from purejaxppo.networks import Network, Params, make_actor_critic
 from purejaxppo.objectives import Loss, ppo_loss
 from purejaxppo.optimizers import adam, grouped, guarded
-from purejaxppo.sequences import has_memory
-from purejaxppo.spaces import check_value, map_space, parts, split_mask
+from purejaxppo.spaces import parts, split_mask
 from purejaxppo.suites import adapt
 from purejaxppo.wrappers import FrameStack
 
@@ -91,18 +95,16 @@ def make_parts(
     rest, mask = split_mask(seen)
     if mask is not None:
         check_mask(space, mask)
-    head = make_head(config.network, space, action_arguments(env, env_params))
-    _check_observations(env, env_params, seen)
+    arguments = action_arguments(env, env_params)
+    head = make_head(config.network, space, arguments)
     sampler = head.sampler if network is None else keyed_sampler()
-    _check_space(config, space)
+    own = network
     if network is None:
         network = make_network(config.network, rest, head)
-    _check_network(config, network)
-    if loss is not None and config.pauses_a_part:
-        raise ValueError(
-            "Expected no loss of one's own with kl_stop.scope = policy, critic_epochs, "
-            "critic_warmup or trpo, which need actor's and critic's apart, got one."
-        )
+    fit_environment(env, env_params)
+    fit_spaces(config, seen, space)
+    fit_network(config, network, None if own is None else seen)
+    fit_loss(config, loss)
     groups = getattr(network, "groups", None) if config.has_groups else None
     return Parts(
         config=config,
@@ -114,33 +116,21 @@ def make_parts(
         to_env=head.to_env,
         optimizer=make_optimizer(config, groups),
         groups=groups,
-        entropy_target=entropy_target(config, space),
+        entropy_target=entropy_target(config, space, arguments, mask is not None),
         normalized=normalized_parts(seen),
-        fully_masked=None if mask is None else partial(fully_masked, space),
+        fully_masked=(
+            None if mask is None else partial(fully_masked, space, arguments=arguments)
+        ),
     )
 
 
 def action_arguments(env: Environment, env_params: EnvParams) -> Arguments | None:
     """Which arguments each type of action uses, if the environment says so."""
     offered = getattr(env, "action_arguments", None)
-    return None if offered is None else offered(env_params)
-
-
-def _check_observations(
-    env: Environment, env_params: EnvParams, space: gymnasium.Space
-) -> None:
-    """Refuse what `reset` or `step` observes where it is not of the space."""
-
-    def first_two(key: jax.Array) -> tuple[Any, Any]:
-        obs, state = env.reset(key, env_params)
-        return obs, env.step(key, state, action, env_params).obs
-
-    action = map_space(
-        lambda part: jnp.zeros(part.shape, canonicalize_dtype(part.dtype)),
-        env.action_space(env_params),
-    )
-    for obs in jax.eval_shape(first_two, jax.random.key(0)):
-        check_value(space, obs, "observation")
+    if offered is None:
+        return None
+    with jax.ensure_compile_time_eval():  # A table may be made with jnp, in any trace.
+        return offered(env_params)
 
 
 def make_head(
@@ -194,44 +184,6 @@ def make_network(
         policy_gain=config.policy_gain,
         value_gain=config.value_gain,
     )
-
-
-def _check_space(config: Config, space: gymnasium.spaces.Space) -> None:
-    boxes = [isinstance(part, spaces.Box) for _, part in parts(space)]
-    if config.bounds_loss and not any(boxes):
-        raise ValueError(
-            f"Expected bounds_loss only with a Box of actions, got {space}."
-        )
-    if config.ratio == "factored" and not isinstance(space, spaces.Dict | spaces.Tuple):
-        raise ValueError(
-            f"Expected ratio = factored only with a Tuple or Dict of actions, got "
-            f"{space}."
-        )
-
-
-def _check_network(config: Config, network: Network) -> None:
-    """What techniques need of a network beyond the seam, a user's own, say."""
-    needed = {
-        "groups": config.has_groups and "optimizers of actor and critic apart",
-        "rescale": isinstance(config.normalize_value, t.PopArt)
-        and "normalize_value = pop_art",
-    }
-    for name, technique in needed.items():
-        if technique and getattr(network, name, None) is None:
-            raise ValueError(
-                f"Expected network to have {name!r}, which {technique} needs, got None."
-            )
-    if has_memory(network):
-        if config.num_sequences % config.num_minibatches:
-            raise ValueError(
-                f"Expected num_minibatches to divide the {config.num_sequences} "
-                f"sequences of a network with a memory, got {config.num_minibatches}."
-            )
-    elif config.sequence_length is not None:
-        raise ValueError(
-            f"Expected sequence_length only with network.memory, or a network that has "
-            f"one, got {config.sequence_length}."
-        )
 
 
 # --- Optimizer ----------------------------------------------------------------------
@@ -293,18 +245,29 @@ def make_guards(config: Config) -> list[optax.GradientTransformation]:
 # --- Numbers ------------------------------------------------------------------------
 
 
-def entropy_target(config: Config, space: gymnasium.spaces.Space) -> Any:
-    """The entropy to aim at: the config's, or the default of `EntropyTarget`."""
+def entropy_target(
+    config: Config,
+    space: gymnasium.Space,
+    arguments: Arguments | None = None,
+    masked: bool = False,
+) -> Any:
+    """The entropy to aim at: the config's, or the default of `EntropyTarget`.
+
+    Raises:
+      ValueError: no policy has as much; or there is none given and masks, of which
+        nothing is known ahead, bound it.
+    """
     if not isinstance(config.ent_schedule, t.EntropyTarget):
         return ()
-    target = config.ent_schedule.target
-    leaves = [part for _, part in parts(space)]
-    boxes = [part for part in leaves if isinstance(part, spaces.Box)]
-    most = sum(
-        _most_entropy(part) for part in leaves if not isinstance(part, spaces.Box)
-    )
+    target, policy = config.ent_schedule.target, config.network.policy
+    boxes = [part for _, part in parts(space) if isinstance(part, spaces.Box)]
+    most = most_entropy(space, arguments)
+    if target is None and masked:
+        raise ValueError(
+            "Expected ent_schedule.target to be given with action masks, which bound "
+            "the entropy, got None."
+        )
     if target is None:
-        policy = config.network.policy
         return 0.98 * most + sum(_box_entropy_target(box, policy) for box in boxes)
     if not boxes and not hasattr(target, "aval") and target > most:
         raise ValueError(
@@ -312,18 +275,6 @@ def entropy_target(config: Config, space: gymnasium.spaces.Space) -> Any:
             f"{space}, got {target}."
         )
     return target
-
-
-def _most_entropy(space: gymnasium.Space) -> float:
-    """The uniform distribution's entropy over a finite space, in nats."""
-    match space:
-        case spaces.Discrete():
-            return math.log(int(space.n))
-        case spaces.MultiDiscrete():
-            return float(np.log(space.nvec).sum())
-        case spaces.MultiBinary():
-            return math.log(2) * math.prod(space.shape)
-    raise ValueError(f"Expected a finite space, got {space}.")
 
 
 def _box_entropy_target(space: gymnasium.spaces.Box, policy: str) -> float:

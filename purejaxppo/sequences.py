@@ -35,6 +35,66 @@ def init_memory(network: Network, batch_size: int) -> Memory:
     return Memory(*init(batch_size))
 
 
+def check_memory(network: Network, memory: Any, batch_size: int) -> None:
+    """Refuse what is not the actor's memory of so many environments.
+
+    Raises:
+      ValueError: it is another one's; a broadcast would not say so.
+    """
+    wanted = jax.eval_shape(lambda: init_memory(network, batch_size).actor)
+    if not _alike(memory, wanted):
+        raise ValueError(
+            f"Expected memory to be that of {batch_size} environments, as "
+            f"init_memory({batch_size}) gives, got {_described(memory)}."
+        )
+
+
+def check_network(network: Network, obs: Any, batch_size: int) -> None:
+    """Refuse a network whose memories do not stay as they are in tree, shape and type.
+
+    Args:
+      network: one of the user's own.
+      obs: shapes of `batch_size` observations, `[batch, ...]`.
+      batch_size: number of environments.
+
+    Raises:
+      ValueError: `init_memory` gives no pair, or a memory's kind is changed.
+    """
+    if not has_memory(network):
+        return
+    init: Callable[[int], Any] = network.init_memory  # pyright: ignore[reportAttributeAccessIssue]
+    pair = jax.eval_shape(lambda: init(batch_size))
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        raise ValueError(
+            "Expected network.init_memory to give a pair, the actor's memory and the "
+            f"critic's, got {_described(pair)}."
+        )
+    params = jax.eval_shape(network.init, jax.random.key(0), obs)
+    for name, memory in zip(("actor", "critic"), pair, strict=True):
+        rows = all(x.shape[:1] == (batch_size,) for x in jax.tree.leaves(memory))
+        _, after = jax.eval_shape(getattr(network, name), params, obs, memory)
+        if not rows or not _alike(after, memory):
+            raise ValueError(
+                f"Expected network.{name} to keep its memory's arrays [batch, ...] as "
+                f"network.init_memory gives them, {_described(memory)}, got "
+                f"{_described(after)}."
+            )
+
+
+def _alike(memory: Any, other: Any) -> bool:
+    """Whether two memories have the same tree, shapes and types."""
+    kinds = [
+        (jax.tree.structure(x), [(y.shape, y.dtype) for y in jax.tree.leaves(x)])
+        for x in (memory, other)
+    ]
+    return kinds[0] == kinds[1]
+
+
+def _described(memory: Any) -> str:
+    """The shapes of a memory's arrays."""
+    return str(jax.tree.map(jnp.shape, memory))
+
+
 def starts(done: jax.Array) -> jax.Array:
     """Whether an episode starts at each step `[T, N]`, by whether one ended before it.
 
@@ -58,6 +118,8 @@ def unroll_actor(
     Returns:
       A distribution over `[L * S]` actions; the memory after each step `[L, S, ...]`.
     """
+    if not jax.tree.leaves(memory):
+        return network.actor(params, obs, ())
     own = getattr(network, "unroll_actor", None)
     if own is not None:
         return own(params, obs, reset, memory)
@@ -69,6 +131,8 @@ def unroll_critic(
     network: Network, params: Params, obs: Any, reset: jax.Array, memory: Any
 ) -> tuple[jax.Array, Any]:
     """The values `[L * S]` of sequences; see `unroll_actor`."""
+    if not jax.tree.leaves(memory):
+        return network.critic(params, obs, ())
     own = getattr(network, "unroll_critic", None)
     if own is not None:
         return own(params, obs, reset, memory)

@@ -6,6 +6,7 @@ from typing import Any
 import gymnasium
 import jax
 import jax.numpy as jnp
+import numpy as np
 from gymnasium import spaces
 
 MASK = "action_mask"
@@ -77,8 +78,15 @@ def flatten(space: gymnasium.Space, value: Any, path: str) -> list[Any]:
     return [value]
 
 
+def plain(value: Any) -> Any:
+    """A value as dicts and tuples, whatever mappings and tuples it was made of."""
+    if isinstance(value, Mapping):
+        return {name: plain(child) for name, child in value.items()}
+    return tuple(map(plain, value)) if isinstance(value, tuple) else value
+
+
 def _kind(value: Any) -> str:
-    return type(value).__name__
+    return "an array" if hasattr(value, "shape") else type(value).__name__
 
 
 def check_value(space: gymnasium.Space, value: Any, path: str, batch: int = 0) -> None:
@@ -91,18 +99,23 @@ def check_value(space: gymnasium.Space, value: Any, path: str, batch: int = 0) -
       batch: number of leading axes that are not the space's.
 
     Raises:
-      ValueError: another tree, another shape, or fractions where the space has whole
-        numbers; with the path of the difference.
+      ValueError: another tree, another shape, or fractions where the space has bytes or
+        choices; with the path of the difference.
     """
     leaves = flatten(space, value, path)
     for (name, part), leaf in zip(parts(space), leaves, strict=True):
         where, shape = joined(path, name), tuple(leaf.shape[batch:])
+        if part.shape is None:
+            raise ValueError(
+                f"Expected the space of {where} to be Box, Discrete, MultiDiscrete or "
+                f"MultiBinary, got {part}."
+            )
         if shape != tuple(part.shape or ()):
             raise ValueError(
                 f"Expected {where} to be of shape {part.shape}, as its space says, "
                 f"got {shape}."
             )
-        whole = not isinstance(part, spaces.Box)
+        whole = not isinstance(part, spaces.Box) or part.dtype == np.uint8
         if whole and jnp.issubdtype(leaf.dtype, jnp.inexact):
             raise ValueError(
                 f"Expected {where} to be of whole numbers, as its space {part} says, "

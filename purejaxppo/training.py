@@ -11,7 +11,7 @@ from purejaxppo.coefficients import Adaptive, at_update, init_adaptive, sigma_at
 from purejaxppo.config import Config
 from purejaxppo.critic_scale import init_critic_scale
 from purejaxppo.distributions import temper
-from purejaxppo.environments import EnvParams, make_step
+from purejaxppo.environments import Environment, EnvParams, make_step
 from purejaxppo.estimates import init_advantage_scale
 from purejaxppo.evaluation import evaluate
 from purejaxppo.learning import Batch, Learned, learn
@@ -21,8 +21,8 @@ from purejaxppo.objectives import Loss, Minibatch, log_prob
 from purejaxppo.parts import Parts, collecting_reset, make_parts
 from purejaxppo.rewards import init_reward_scale, shape_rewards
 from purejaxppo.rollouts import Collector, Ended, init_collector, rollout
-from purejaxppo.sequences import Memory, init_memory
-from purejaxppo.spaces import split_mask_value
+from purejaxppo.sequences import Memory, check_memory, init_memory
+from purejaxppo.spaces import plain, split_mask_value
 from purejaxppo.statistics import (
     batch_statistics,
     init_statistics,
@@ -107,14 +107,15 @@ class PPO(NamedTuple):
     Attributes:
       init: key -> TrainState.
       step: state -> (state, metrics), one update.
-      act: (state, obs `[N, ...]`, memory, key or None) -> (action for the environment,
-        memory after it); the distribution's mode without a key, a sample with one.
+      act: (state, obs `[N, ...]`, memory, key=) -> (action for the environment, memory
+        after it); the distribution's mode without a key, a sample with one.
       init_memory: number of environments -> the memory to act with at an episode's
         start; `()` of a network without one.
       advance: (state, update) -> (state, metrics), `step` and then an evaluation if
         one is due after update number `update`. Where `update` is not batched by a
         vmap, an evaluation that is not due costs nothing.
       network: the network; acts and values with `state.params`.
+      env: the environment as it is played, with stacked frames if there are any.
     """
 
     init: Callable[[jax.Array], TrainState]
@@ -123,6 +124,7 @@ class PPO(NamedTuple):
     init_memory: Callable[[int], Any]
     advance: Callable[[TrainState, jax.Array], tuple[TrainState, Metrics]]
     network: Network
+    env: Environment
 
 
 def make_ppo(
@@ -156,6 +158,7 @@ def make_ppo(
         init_memory=lambda num_envs: init_memory(parts.network, num_envs).actor,
         advance=partial(_advance, parts),
         network=parts.network,
+        env=parts.env,
     )
 
 
@@ -360,8 +363,11 @@ def _act(
     state: TrainState,
     obs: Any,
     memory: Any = (),
+    *,
     key: jax.Array | None = None,
 ) -> tuple[Any, Any]:
+    obs = plain(obs)
+    check_memory(parts.network, memory, jax.tree.leaves(obs)[0].shape[0])
     see = _observer(parts.config, state.obs_statistics)
     distribution, memory = parts.network.actor(state.params, see(obs), memory)
     action = distribution.mode() if key is None else distribution.sample(seed=key)
@@ -391,7 +397,7 @@ def _evaluate(parts: Parts, state: TrainState) -> tuple[jax.Array, jax.Array]:
 
     def act(obs: Any, memory: Any, key: jax.Array) -> tuple[Any, Any]:
         sampling_key = None if evaluation.deterministic else key
-        return _act(parts, state, obs, memory, sampling_key)
+        return _act(parts, state, obs, memory, key=sampling_key)
 
     episodes = evaluate(
         jax.random.key(evaluation.seed),

@@ -166,7 +166,7 @@ class FrameStack(Wrapper):
 
     def _split(self, obs: Observation, params: EnvParams) -> list[jax.Array]:
         space, _ = spaces.split_mask(self.env.observation_space(params))
-        values, _ = spaces.split_mask_value(obs)
+        values, _ = spaces.split_mask_value(jax.tree.map(jnp.asarray, obs))
         leaves = spaces.flatten(space, values, "observation")
         return [jnp.atleast_1d(leaf) for leaf in leaves]
 

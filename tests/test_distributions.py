@@ -305,6 +305,74 @@ def test_samples_are_of_the_density_and_the_entropy_is_its_mean(name, key):
         assert (abs(surprise.mean(0) - distribution.entropy()) < 4 * error + 1e-5).all()
 
 
+@pytest.mark.parametrize("shape", [(), (2, 3)])
+@pytest.mark.parametrize("name", ["categorical", *HEADS])
+def test_rows_of_a_distribution_are_the_distribution_of_those_rows(name, shape, key):
+    # As minibatches of a policy that a rollout stored.
+    space = gymnasium.spaces.Box(-0.1, 0.3, shape, np.float32)
+    if name == "categorical":
+        space = (
+            DISCRETE
+            if shape == ()
+            else gymnasium.spaces.MultiDiscrete(np.array([[2, 4]]))
+        )
+    head = make_action_head(space, **HEADS.get(name, {}))
+
+    @jax.jit
+    def figures(outputs):
+        scales = jnp.zeros(head.num_scales) if head.num_scales else None
+        p, q = (head.distribution(x, scales) for x in (outputs, -outputs))
+        noise = head.sampler.draw(key, (1, 6))[0]
+        action, rows = head.sampler.sample(p, noise), jnp.array([4, 1, 1])
+
+        def all_of(p, q, noise, action):
+            tempered = temper(p, 2.0)
+            return (
+                p.log_prob(action),
+                p.entropy(),
+                p.mode(),
+                head.sampler.sample(p, noise),
+                p.kl_divergence(q),
+                tempered.kl_divergence(p),
+                tempered.log_prob(action),
+                p.sample(seed=key),
+            )
+
+        some = jax.tree.map(lambda x: x[rows], (p, q, noise, action))
+        again = [head.distribution(x[rows], scales) for x in (outputs, -outputs)]
+        return all_of(*some), all_of(again[0], again[1], noise[rows], action[rows])
+
+    outputs = 2 * jax.random.normal(key, (6, head.num_outputs))
+    found = figures(outputs)
+    for got, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
+        assert got.shape[0] == 3 and np.isfinite(got).all()
+    log_prob = found[0][0]
+    assert log_prob[0] != log_prob[1] == log_prob[2]
+
+
+def test_densities_of_a_beta_are_distraxs_at_no_other_cost():
+    head = make_action_head(BOX, policy="beta")
+
+    def theirs(outputs, log_std):
+        alpha, beta = jnp.split(1 + jax.nn.softplus(outputs), 2, axis=-1)
+        return distrax.Independent(distrax.Beta(alpha, beta), 1)
+
+    def program(make, figure):
+        x = jnp.ones((5, 4))
+        return str(jax.make_jaxpr(lambda x: figure(make(x, None)))(x))
+
+    x = jnp.full((5, 2), 0.3)
+    for figure in (lambda p: p.log_prob(x), lambda p: p.entropy()):
+        assert program(head.distribution, figure) == program(theirs, figure)
+    outputs = jnp.array([[0.5, -1.0, 0.2, 0.9], [2.0, 0.1, -0.4, 0.0]])
+    ours, other = (
+        make(outputs, None).kl_divergence(make(-outputs, None))
+        for make in (head.distribution, theirs)
+    )
+    np.testing.assert_array_equal(ours, other)
+
+
 @pytest.mark.parametrize("name", HEADS)
 def test_kl_divergence_is_the_mean_log_ratio(name, key):
     head, p = example(name)
@@ -434,10 +502,7 @@ def test_beta_divergence_equals_an_integral():
     x = (np.arange(20_000) + 0.5) / 20_000
     figures = []
     for d in (p, q):
-        parameters = d.base.distribution
-        alpha, beta = (
-            np.asarray(y)[..., None] for y in (parameters.alpha, parameters.beta)
-        )
+        alpha, beta = (np.asarray(y)[..., None] for y in (d.alpha, d.beta))
         figures.append(scipy.stats.beta.logpdf(x, alpha, beta))
     expected = (np.exp(figures[0]) * (figures[0] - figures[1])).mean(-1).sum(-1)
     np.testing.assert_allclose(p.kl_divergence(q), expected, atol=1e-4)

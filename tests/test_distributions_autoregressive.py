@@ -88,11 +88,11 @@ def figures_of(space, pairs=("all",), mask=None, **options):
 
 
 def test_every_action_in_turn():
-    head, _, (distribution, log_prob, parts, entropy, _) = figures_of(NVEC)
+    _, _, (distribution, log_prob, parts, entropy, _) = figures_of(NVEC)
     p = np.exp(np.asarray(log_prob, np.float64))
     np.testing.assert_allclose(p.sum(), 1, rtol=1e-5)
     np.testing.assert_allclose(parts.sum(1), log_prob, atol=1e-5)
-    assert parts.shape == (12, 3) and head.num_parts == 3
+    assert parts.shape == (12, 3)
     # Part i is what remains of the probability, given the earlier ones.
     table = p.reshape(2, 3, 2)
     marginals = [table.sum((1, 2), keepdims=True), table.sum(2, keepdims=True), table]

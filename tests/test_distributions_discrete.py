@@ -109,7 +109,7 @@ def test_multi_discrete_equals_scipy():
         p = np.exp(block) / np.exp(block).sum()
         log_prob += np.log(p)[np.asarray(actions[:, d])]
         entropy += scipy.stats.entropy(p)
-    assert (head.num_outputs, head.num_scales, head.num_parts) == (9, 0, 1)
+    assert (head.num_outputs, head.num_scales) == (9, 0)
     assert len(actions) == 24
     np.testing.assert_allclose(got["log_prob"], log_prob, rtol=1e-5)
     np.testing.assert_allclose(got["entropy"], entropy, rtol=1e-5)

@@ -15,8 +15,10 @@ from purejaxppo.distributions import (
     POLICIES,
     Sigma,
     entropy_at,
+    fully_masked,
     keyed_sampler,
     log_prob_parts,
+    most_entropy,
     pre_squash_mean,
     temper,
 )
@@ -120,13 +122,105 @@ def test_every_action_in_turn(arguments, masked):
     np.testing.assert_allclose(np.exp(got["log_prob"]), member @ p_eff, atol=1e-7)
     np.testing.assert_allclose(np.exp(again["log_prob"]), member @ q_eff, atol=1e-7)
     np.testing.assert_allclose(got["parts"].sum(1), got["log_prob"], rtol=1e-6)
-    assert got["parts"].shape == (144, head.num_parts) and head.num_parts == 4
+    assert got["parts"].shape == (144, 4)
     entropy = scipy.stats.entropy(p_eff)
     np.testing.assert_allclose(got["entropy"], entropy, rtol=1e-5)
     np.testing.assert_array_equal(got["entropy_at"], got["entropy"])
     kl = (p_eff[some] * np.log(p_eff[some] / q_eff[some])).sum()
     np.testing.assert_allclose(got["kl"], kl, rtol=1e-4)
     np.testing.assert_array_equal(got["kl_self"], 0)
+
+
+def choices_of(mask, name, size):
+    """Which of a part's values are valid, one list for each dimension, in turn."""
+    flat = np.asarray(mask[name]) if name in mask else np.ones(sum(size))
+    return np.split(flat.ravel(), np.cumsum(size)[:-1])
+
+
+def stuck(mask, arguments):
+    """Whether a valid type needs a dimension without a choice, by going through all."""
+    sizes = {"kind": [3], "go.0": [2, 3], "go.1": [2], "set": [2, 2]}
+    valid = {name: choices_of(mask, name, size) for name, size in sizes.items()}
+    types = [k for k in range(3) if valid["kind"][0][k]]
+    for kind, (name, size) in itertools.product(types, sizes.items()):
+        table = arguments.uses.get(name, [1, 1, 1])
+        row = np.broadcast_to(np.ravel(table[kind]), len(size))
+        if any(u and not v.any() for u, v in zip(row, valid[name], strict=True)):
+            return True
+    return not types
+
+
+ALWAYS = Arguments(type="kind", uses={"go.0": ARGUMENTS.uses["go.0"], "go.1": [0] * 3})
+
+
+@pytest.mark.parametrize("arguments", [ARGUMENTS, ALWAYS])
+@pytest.mark.parametrize("free", [(), ("kind",), ("set", "go.1")])
+def test_stuck_is_where_a_valid_type_lacks_a_choice(arguments, free):
+    rng = np.random.default_rng(3)
+    shapes = {"kind": (3,), "go.0": (5,), "go.1": (2,), "set": (2, 2)}
+    masks = {
+        name: rng.random((2, 150, *shape)) < 0.6
+        for name, shape in shapes.items()
+        if name not in free
+    }
+    got = jax.jit(lambda mask: fully_masked(DISCRETE, mask, arguments))(masks)
+    without = fully_masked(DISCRETE, masks)
+    expected = np.zeros((2, 150), bool)
+    for i in np.ndindex(2, 150):
+        row = {name: x[i] for name, x in masks.items()}
+        expected[i] = stuck(row, arguments)
+    np.testing.assert_array_equal(got, expected)
+    # Without arguments every part counts: more is stuck.
+    assert (without >= got).all() and 0 < got.sum() < 290
+    # Of the first arguments some type uses each; so where all are valid, all count.
+    assert (without & ~got).any() == (free != ("kind",) or arguments is ALWAYS)
+    assert not fully_masked(DISCRETE, {}, arguments)
+
+
+def test_most_entropy_is_that_of_what_actions_come_to():
+    actions = every_action()
+    for arguments in (ARGUMENTS, ALWAYS, Arguments("kind", {}), None):
+        uses = {} if arguments is None else arguments.uses
+        columns = {
+            "go.0": actions["go"][0],
+            "go.1": actions["go"][1][:, None],
+            "set": actions["set"],
+        }
+        rows = set()
+        for i, kind in enumerate(np.asarray(actions["kind"]).tolist()):
+            row = [kind]
+            for name, column in columns.items():
+                used = np.asarray(uses.get(name, [1, 1, 1]))[kind]
+                row += np.where(used, np.asarray(column[i]), -1).tolist()
+            rows.add(tuple(row))
+        got = most_entropy(DISCRETE, arguments)
+        np.testing.assert_allclose(got, np.log(len(rows)), rtol=1e-12)
+        assert isinstance(got, float)
+    # 2 · 2 + 3 · 4 + 1: each type with its own arguments.
+    np.testing.assert_allclose(most_entropy(DISCRETE, ARGUMENTS), np.log(17))
+
+
+def test_boxes_count_nothing_towards_the_most_entropy():
+    np.testing.assert_allclose(most_entropy(HYBRID), np.log(12))
+    np.testing.assert_allclose(most_entropy(HYBRID, USES), np.log(12))
+    assert most_entropy(BOX) == 0
+    np.testing.assert_allclose(
+        most_entropy(spaces.MultiDiscrete(np.array([[2, 3], [4, 5]]))), np.log(120)
+    )
+    with pytest.raises(ValueError, match=r"^Expected a finite space or a Box, got T.*"):
+        most_entropy(spaces.Text(3))
+
+
+def test_no_distribution_has_more_than_the_most_entropy():
+    # What each type's probability must be, for its arguments to be uniform: 4, 12, 1.
+    head = make_action_head(DISCRETE, arguments=ARGUMENTS)
+    logits = jnp.zeros((1, head.num_outputs)).at[0, 7:10].set(jnp.log(np.r_[4, 12, 1]))
+    entropy = head.distribution(logits, None).entropy()
+    most = most_entropy(DISCRETE, ARGUMENTS)
+    np.testing.assert_allclose(entropy, most, rtol=1e-6)
+    for noise in (0.1, 1.0):
+        near = logits + noise * outputs_of(head, 1)
+        assert head.distribution(near, None).entropy() < most
 
 
 def test_parts_are_those_of_each_part_alone():
@@ -368,6 +462,29 @@ def test_a_scheduled_scale_is_every_boxs():
     np.testing.assert_allclose(value, each.sum() + np.log([3, 2, 2]).sum(), rtol=1e-6)
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+def test_rows_of_a_joint_are_the_joint_of_those_rows(policy, key):
+    head = make_action_head(HYBRID, policy=policy, arguments=USES)
+
+    @jax.jit
+    def figures(outputs):
+        scales = jnp.zeros(head.num_scales) if head.num_scales else None
+        rows = jnp.array([4, 1, 1])
+        p, q = (head.distribution(x, scales) for x in (outputs, -outputs))
+        action = p.sample(seed=key)
+        some = jax.tree.map(lambda x: x[rows], (p, q, action))
+        again = [head.distribution(x[rows], scales) for x in (outputs, -outputs)]
+        return [
+            (p.log_prob(a), p.entropy(), p.kl_divergence(q), temper(p, 2.0).log_prob(a))
+            for p, q, a in (some, (*again, some[2]))
+        ]
+
+    outputs = jax.random.normal(key, (6, head.num_outputs))
+    for got, expected in zip(*figures(outputs), strict=True):
+        np.testing.assert_array_equal(got, expected)
+        assert got.shape == (3,) and got[0] != got[1] == got[2]
+
+
 TEXT = spaces.Text(3)
 
 
@@ -455,9 +572,52 @@ TEXT = spaces.Text(3)
             {"arguments": Arguments("a", {"c": [1, 0.5, 0]})},
             "action_arguments.uses.c to be of 0 and 1, got 0.5.",
         ),
+        (
+            HYBRID,
+            {"arguments": Arguments("a", {"b.0": [[1, 1], [1, 0], [0]]})},
+            "action_arguments.uses.b.0 to be a table of numbers that are no traced "
+            "values (a list or a NumPy array), got [[1, 1], [1, 0], [0]].",
+        ),
+        (
+            HYBRID,
+            {"arguments": ("a", {"c": [1, 0, 1]})},
+            "action_arguments to return an Arguments, got tuple.",
+        ),
+        (
+            spaces.Discrete(3),
+            {"arguments": ("a", {})},
+            "action_arguments to return an Arguments, got tuple.",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(space, options, message):
     with pytest.raises(ValueError) as error:
         make_action_head(space, **options)
     assert str(error.value) == f"Expected {message}"
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap])
+def test_tables_may_be_concrete_arrays_but_not_traced(transform):
+    table = jnp.array([1, 0, 1])
+
+    def make(given):
+        arguments = Arguments("a", {"b.0": USES.uses["b.0"], "c": given})
+        return make_action_head(HYBRID, arguments=arguments)
+
+    def uses(x):
+        head = make(table)
+        return head.distribution(jnp.zeros((1, head.num_outputs)), jnp.zeros(3)).entropy
+
+    seen = []
+    transform(lambda x: (seen.append(uses(x)), x)[1])(jnp.zeros(2))
+    assert len(seen) == 1
+    message = (
+        "Expected action_arguments.uses.c to be a table of numbers that are no traced "
+        "values (a list or a NumPy array), got a traced int32"
+    )
+    rows = jnp.array([[1, 0, 1]])
+    wraps = (lambda row: row, "[3]."), (lambda row: [row[0], 0, 1], "[].")
+    for wrap, shape in wraps:
+        with pytest.raises(ValueError) as error:
+            transform(lambda x, wrap=wrap: (make(wrap(x.reshape(3))), x)[1])(rows)
+        assert str(error.value) == message + shape

@@ -39,7 +39,7 @@ LAYERS = [
     {"checking", "policies"},
     {"networks"},
     {"config", "sequences"},
-    {"coefficients", "critic_scale", "objectives", "presets", "rollouts"},
+    {"coefficients", "critic_scale", "fitting", "objectives", "presets", "rollouts"},
     {"estimates", "parts", "rewards"},
     {"updates"},
     {"evaluation", "learning"},

@@ -23,11 +23,12 @@ SMALLER = {
     r"--total-timesteps \S+": "--total-timesteps 2048",
     r"--num-seeds \d+": "--num-seeds 4",
     r"--evaluation\.every 20": "--evaluation.every 2",
-    r"--num-envs 64": "--num-envs 8",
+    r"--num-envs \d\d": "--num-envs 8",
     r"total_timesteps=500_000": "total_timesteps=1024",
     r"jax\.random\.key\(0\), 64": "jax.random.key(0), 4",
     r"jax\.random\.key\(0\), 32": "jax.random.key(0), 2",
     r"num_episodes=100": "num_episodes=2",
+    r"init_memory\(100\)": "init_memory(2)",
     r"num_seeds=8": "num_seeds=2",
     # What would reach for the network, or build for minutes.
     r"pip install \.": (

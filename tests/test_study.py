@@ -6,12 +6,15 @@ import signal
 import threading
 from typing import Any
 
+import gymnasium
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray
 
 import purejaxppo as ppo
+from envs import probes
 from purejaxppo.study import Study, over_devices, store
 from purejaxppo.study.sharding import padded, run_mesh
 
@@ -24,7 +27,7 @@ CONFIG = ppo.Config(
     network=ppo.NetworkConfig(widths=(8, 8)),
 )
 OFF = {"policy_kl", "stopped", "kl_coef", "ent_coef", "clip_eps"}
-OFF |= {"evaluation_return", "evaluation_length"}
+OFF |= {"evaluation_return", "evaluation_length", "num_fully_masked"}
 NAMES = set(ppo.Metrics._fields) - OFF
 
 
@@ -227,3 +230,40 @@ def test_mesh_is_no_larger_than_the_work():
     assert run_mesh(1).size == 1
     assert run_mesh(3).size == jax.device_count() == 2
     assert padded(3, run_mesh(3)) == 4
+
+
+class Stuck(probes.Counting):
+    """`Counting` whose action mask allows nothing at the third step of an episode."""
+
+    def reset(self, key, params) -> Any:
+        obs, state = super().reset(key, params)
+        return self.show(obs), state
+
+    def step(self, key, state, action, params):
+        step = super().step(key, state, action, params)
+        return step._replace(obs=self.show(step.obs))
+
+    def show(self, obs):
+        mask = jnp.broadcast_to(obs != 2, (2,)).astype(jnp.int8)
+        return {"time": obs, "action_mask": mask}
+
+    def observation_space(self, params):
+        time = super().observation_space(params)
+        mask = gymnasium.spaces.MultiBinary(2)
+        return gymnasium.spaces.Dict(time=time, action_mask=mask)
+
+
+def test_a_mask_that_allows_nothing_stops_the_study(tmp_path):
+    study = Study(CONFIG, Stuck(), num_seeds=2, seed=7, output=tmp_path / "stuck")
+    # Each of 2 environments x 32 steps is at that place in every fifth step.
+    expected = (
+        "Expected observation.action_mask to allow an action at each step, got none at "
+        "12 steps of update 0 of the run with seed 7."
+    )
+    for resume in (False, True):
+        with pytest.raises(ValueError) as error:
+            study.run(resume=resume)
+        assert str(error.value) == expected
+    kept = store.read_results(tmp_path / "stuck")
+    assert kept.num_fully_masked.values[0, 0] == 12
+    assert store.read_environment(tmp_path / "stuck")["status"] == "incomplete"

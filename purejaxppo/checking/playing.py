@@ -253,6 +253,14 @@ def play(
       Where it ended, and what is kept of its steps, `[T]`.
     """
     reset, step = make_reset(env, params), make_step(Endless(env), params)
+    offered = getattr(env, "action_arguments", None)
+    with jax.ensure_compile_time_eval():
+        arguments = None if offered is None else offered(params)
+
+    def is_stuck(obs: Any) -> jax.Array:
+        mask = split_mask_value(obs)[1]
+        never = jnp.zeros((), bool)
+        return never if mask is None else fully_masked(space, mask, arguments)
 
     def advance(carry: Carry, key: jax.Array) -> tuple[Carry, Facts]:
         reset_key, action_key, step_key = jax.random.split(key, 3)
@@ -261,27 +269,27 @@ def play(
         result, stay = step(step_key, carry.now, action, fresh)
         done = result.info["terminated"] | result.info["truncated"]
         last = Last(any=True, key=step_key, state=stay.state)
+        stuck = is_stuck(stay.obs) & ~done | is_stuck(fresh.obs)
         return Carry(
             now=_where(done & resets, fresh, stay),
             low=_extreme(jnp.minimum, carry.low, fresh.obs, result.obs),
             high=_extreme(jnp.maximum, carry.high, fresh.obs, result.obs),
             last=_where(done, last, carry.last),
-        ), _facts(space, carry.now, result, stay, fresh)
+        ), _facts(carry.now, result, stay, fresh, stuck)
 
     return jax.lax.scan(advance, start, keys)
 
 
 def _facts(
-    space: gymnasium.Space, before: Reset, step: Step, after: Reset, fresh: Reset
+    before: Reset, step: Step, after: Reset, fresh: Reset, stuck: jax.Array
 ) -> Facts:
     """What is kept of a step of an `Endless` environment."""
-    done = step.info["terminated"] | step.info["truncated"]
     return Facts(
         reward=step.reward,
         terminated=step.info["terminated"],
         truncated=step.info["truncated"],
         broken=_broken(step, fresh),
-        stuck=_is_stuck(space, after.obs) & ~done | _is_stuck(space, fresh.obs),
+        stuck=stuck,
         before=_scalars(before.state),
         after=_scalars(after.state),
         fresh=_scalars(fresh.state),
@@ -323,11 +331,6 @@ def _where(condition: jax.Array, yes: Any, no: Any) -> Any:
 
 def _extreme(function: Any, *trees: Any) -> Any:
     return jax.tree.map(lambda a, b, c: function(function(a, b), c), *trees)
-
-
-def _is_stuck(space: gymnasium.Space, obs: Any) -> jax.Array:
-    mask = split_mask_value(obs)[1]
-    return jnp.zeros((), bool) if mask is None else fully_masked(space, mask)
 
 
 def _broken(step: Step, fresh: Reset) -> dict[str, jax.Array]:

@@ -14,6 +14,7 @@ from purejaxppo.distributions.categoricals import (
     multi_binary,
     multi_discrete,
 )
+from purejaxppo.distributions.entropies import most_entropy
 from purejaxppo.distributions.figures import (
     entropy_at,
     log_prob_parts,
@@ -69,6 +70,7 @@ __all__ = [
     "log_prob_parts",
     "log_tanh_slope",
     "make_action_head",
+    "most_entropy",
     "multi_binary",
     "multi_discrete",
     "pre_squash_mean",

@@ -5,12 +5,33 @@ from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
+import jax
 import numpy as np
 from gymnasium import spaces
+from jax.core import Tracer
 
+from purejaxppo.distributions.messages import line, listed
 from purejaxppo.environments import Arguments
 
 Table = tuple[tuple[bool, ...], ...]
+
+
+def check_arguments(arguments: Any, space: gymnasium.Space) -> None:
+    """Refuse what is no `Arguments`, or for actions that are no Tuple or Dict.
+
+    Raises:
+      ValueError: it is not, or they are.
+    """
+    if not isinstance(arguments, Arguments):
+        raise ValueError(
+            f"Expected action_arguments to return an Arguments, got "
+            f"{type(arguments).__name__}."
+        )
+    if not isinstance(space, spaces.Tuple | spaces.Dict):
+        raise ValueError(
+            f"Expected action_arguments only with a Tuple or Dict of actions, "
+            f"got {line(space)}."
+        )
 
 
 def type_and_uses(
@@ -20,14 +41,15 @@ def type_and_uses(
 
     Raises:
       ValueError: the type is no Discrete part, or an argument itself; there is no such
-        part; or its table does not fit it, or has other entries than 0 and 1.
+        part; or its table is traced, does not fit it, or has other entries than 0 and
+        1.
     """
     names = [name for name, _ in parts]
     discrete = [name for name, part in parts if isinstance(part, spaces.Discrete)]
     if arguments.type not in discrete:
         raise ValueError(
             f"Expected action_arguments.type to be a Discrete part of action_space, of "
-            f"{_listed(discrete)}, got {arguments.type!r}."
+            f"{listed(discrete) or 'which there is none'}, got {arguments.type!r}."
         )
     if arguments.type in arguments.uses:
         raise ValueError(
@@ -38,7 +60,7 @@ def type_and_uses(
         if name not in names:
             raise ValueError(
                 f"Expected action_arguments.uses to name parts of action_space, of "
-                f"{_listed(names)}, got {name!r}."
+                f"{listed(names)}, got {name!r}."
             )
     kind = dict(parts)[arguments.type]
     assert isinstance(kind, spaces.Discrete)
@@ -51,13 +73,10 @@ def type_and_uses(
     return names.index(arguments.type), tables
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names)) or "which there is none"
-
-
 def _table(name: str, part: gymnasium.Space, n: int, uses: Any) -> Table:
     """A part's table as `[n, size]`."""
-    path, table, shape = f"action_arguments.uses.{name}", np.asarray(uses), part.shape
+    path, shape = f"action_arguments.uses.{name}", part.shape
+    table = _numbers(uses, path)
     assert shape is not None
     if table.shape not in ((n,), (n, *shape)):
         wanted = " or ".join(map(str, dict.fromkeys([(n,), (n, *shape)])))
@@ -71,3 +90,18 @@ def _table(name: str, part: gymnasium.Space, n: int, uses: Any) -> Table:
     if table.ndim == 1:
         table = np.repeat(table, math.prod(shape))
     return tuple(map(tuple, table.reshape(n, -1).astype(bool).tolist()))
+
+
+def _numbers(uses: Any, path: str) -> np.ndarray:
+    """A table as an array."""
+    traced = [x for x in jax.tree.leaves(uses) if isinstance(x, Tracer)]
+    got = f"a traced {jax.typeof(traced[0])}" if traced else str(uses)
+    try:
+        if not traced:
+            return np.asarray(uses)
+    except ValueError:  # Rows of different lengths.
+        pass
+    raise ValueError(
+        f"Expected {path} to be a table of numbers that are no traced values (a list "
+        f"or a NumPy array), got {' '.join(got.split())}."
+    )

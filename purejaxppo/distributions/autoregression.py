@@ -20,7 +20,9 @@ from purejaxppo.distributions.layouts import (
     sum_used,
     used,
 )
+from purejaxppo.distributions.messages import listed
 from purejaxppo.distributions.tempering import temper
+from purejaxppo.layers import Dense
 
 
 class Layers(NamedTuple):
@@ -172,9 +174,10 @@ class Autoregressive:
 
 def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
     """A `layers.Dense` of features `[B, H]`."""
-    outputs = bias.shape[-1]
-    product = "bi,oi->bo" if x.shape[-1] > outputs else "bi,io->bo"
-    return jnp.einsum(product, x, kernel) + bias[None]
+    layer = Dense(bias.shape[-1], parent=None)
+    outputs = layer.apply({"params": {"kernel": kernel, "bias": bias}}, x)
+    assert isinstance(outputs, jax.Array)
+    return outputs
 
 
 def autoregressive_head(
@@ -259,21 +262,20 @@ def sights(
 
 def _later_and_earlier(ordered: Sequence[str], pair: str) -> tuple[str, str]:
     """Both names of a pair "later:earlier"; see `sights`."""
-    listed = ", ".join(map(repr, ordered))
     later, colon, earlier = pair.partition(":")
     if not colon:
         raise ValueError(
-            f"Expected {FIELD} to be all, or pairs later:earlier of {listed}, "
+            f"Expected {FIELD} to be all, or pairs later:earlier of {listed(ordered)}, "
             f"got {pair!r}."
         )
     for name in (later, earlier):
         if name not in ordered:
             raise ValueError(
-                f"Expected {FIELD} to name {listed}, got {name!r} in {pair!r}."
+                f"Expected {FIELD} to name {listed(ordered)}, got {name!r} in {pair!r}."
             )
     if ordered.index(earlier) >= ordered.index(later):
         raise ValueError(
             f"Expected {FIELD} to let parts see earlier ones only, in the order "
-            f"{listed}, got {pair!r}."
+            f"{listed(ordered)}, got {pair!r}."
         )
     return later, earlier

@@ -1,7 +1,9 @@
 """Beta distributions over a box."""
 
+import dataclasses
+import functools
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import distrax
 import jax
@@ -15,22 +17,41 @@ MARGIN = 1e-6
 """How far from 0 and 1 a Beta policy's samples keep."""
 
 
-class Beta(NamedTuple):
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["alpha", "beta"],
+    meta_fields=["event_ndims"],
+)
+@dataclasses.dataclass(frozen=True)
+class Beta:
     """Independent Beta distributions of x in (0, 1), at α, β >= 1.
 
     Samples are clipped to [1e-6, 1 − 1e-6] before anything else sees them, so that the
     log-probability is finite, and of what was sampled. All densities are those of x;
     that of the environment's action would be less by the constant Σ ln(high − low).
 
+    Unlike distrax's, whose objects keep the shape that they were made with, rows of its
+    arrays make up the distribution of those rows.
+
     Attributes:
-      base: without the clip.
+      alpha: α `[*batch, *shape]`.
+      beta: β likewise.
+      event_ndims: how many of the last axes are one action's.
     """
 
-    base: Any
+    alpha: jax.Array
+    beta: jax.Array
+    event_ndims: int
+
+    @property
+    def base(self) -> Any:
+        """The same without the clip."""
+        parameters = distrax.Beta(self.alpha, self.beta)
+        return distrax.Independent(parameters, self.event_ndims)
 
     def sample(self, seed: jax.Array) -> jax.Array:
         """Samples of x."""
-        return beta_sample(self, draw_proposals(seed, self.base.mean().shape))
+        return beta_sample(self, draw_proposals(seed, self.alpha.shape))
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         """Σ (α − 1) ln x + (β − 1) ln(1 − x) − ln B(α, β)."""
@@ -42,7 +63,7 @@ class Beta(NamedTuple):
 
     def mode(self) -> jax.Array:
         """The mean α / (α + β): what a deterministic policy plays, by custom."""
-        return self.base.mean()
+        return self.alpha / (self.alpha + self.beta)
 
     def kl_divergence(self, other: "Beta") -> jax.Array:
         """KL(self ‖ other), in closed form."""
@@ -66,8 +87,7 @@ def draw_proposals(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 def beta_sample(distribution: Beta, noise: jax.Array) -> jax.Array:
     """Clipped G(α) / (G(α) + G(β)), gamma variates G made of `draw_proposals`."""
-    parameters = distribution.base.distribution
-    shapes = jnp.stack([parameters.alpha, parameters.beta], -1)
+    shapes = jnp.stack([distribution.alpha, distribution.beta], -1)
     gammas = gamma_sample(shapes, noise[..., 0, :, :], noise[..., 1, :, :])
     return jnp.clip(gammas[..., 0] / gammas.sum(-1), MARGIN, 1 - MARGIN)
 
@@ -106,8 +126,11 @@ def beta(low: np.ndarray, high: np.ndarray, *, summed: bool = True) -> ActionHea
         del log_std, mask
         shapes = *outputs.shape[:-1], *shape
         alphas, betas = jnp.split(1 + jax.nn.softplus(outputs), 2, axis=-1)
-        parameters = distrax.Beta(alphas.reshape(shapes), betas.reshape(shapes))
-        return Beta(distrax.Independent(parameters, len(shape) if summed else 0))
+        return Beta(
+            alpha=alphas.reshape(shapes),
+            beta=betas.reshape(shapes),
+            event_ndims=len(shape) if summed else 0,
+        )
 
     def draw(key: jax.Array, leading: tuple[int, ...]) -> jax.Array:
         return draw_proposals(key, (*leading, *shape))

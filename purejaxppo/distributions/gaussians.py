@@ -38,9 +38,7 @@ def diagonal_gaussian(
     expect("network.sigma", SIGMAS, sigma.kind)
     expect("sigma.parametrization", ("clamp", "softplus"), sigma.parametrization)
     shape, size = low.shape, math.prod(low.shape)
-    center, half = center_and_half(low, high)
-    bounded = np.isfinite(center) & np.isfinite(half)
-    center, half = np.where(bounded, center, 0.0), np.where(bounded, half, 1.0)
+    center, half = _bounds(low, high)
 
     def distribution(
         outputs: jax.Array, log_std: Any, mask: Any = None
@@ -68,6 +66,13 @@ def diagonal_gaussian(
         scheduled=sigma.kind == "scheduled",
         bounds=(center.reshape(-1), half.reshape(-1)),
     )
+
+
+def _bounds(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Middle and half width of a box, 0 and 1 where it is not bounded."""
+    center, half = center_and_half(low, high)
+    bounded = np.isfinite(center) & np.isfinite(half)
+    return np.where(bounded, center, 0.0), np.where(bounded, half, 1.0)
 
 
 SOFTPLUS_FLOOR = 1e-5

@@ -57,7 +57,6 @@ class ActionHead(NamedTuple):
       scheduled: whether that log standard deviation is a schedule's, and not learned.
       bounds: middle and half width `[n]` of the box that a Gaussian's mean should lie
         in, `None` if it has none.
-      num_parts: how many log-probabilities `log_prob_parts` gives.
       conditionals: of an autoregressive head, one for each part, else empty.
     """
 
@@ -68,7 +67,6 @@ class ActionHead(NamedTuple):
     to_env: Callable[[Any], Any]
     scheduled: bool = False
     bounds: tuple[np.ndarray, np.ndarray] | None = None
-    num_parts: int = 1
     conditionals: tuple[Conditional, ...] = ()
 
 

@@ -145,7 +145,6 @@ def joint_head(parts: Sequence[Part], layout: Layout) -> ActionHead:
         to_env=to_env,
         scheduled=any(head.scheduled for head in heads),
         bounds=_bounds(heads),
-        num_parts=len(heads),
     )
 
 

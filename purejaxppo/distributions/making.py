@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from gymnasium import spaces
 
-from purejaxppo.distributions.arguments import type_and_uses
+from purejaxppo.distributions.arguments import check_arguments, type_and_uses
 from purejaxppo.distributions.autoregression import FIELD, autoregressive_head
 from purejaxppo.distributions.betas import beta
 from purejaxppo.distributions.boxes import center_and_half
@@ -27,6 +27,7 @@ from purejaxppo.distributions.heads import (
 )
 from purejaxppo.distributions.joints import joint_head
 from purejaxppo.distributions.layouts import Layout, Part
+from purejaxppo.distributions.messages import line
 from purejaxppo.distributions.squashing import tanh_gaussian
 from purejaxppo.environments import Arguments
 from purejaxppo.spaces import joined, map_space
@@ -72,11 +73,8 @@ def make_action_head(
         option does not go with it, or with the others.
     """
     options, tree = Options(policy, sigma, tanh_mean), is_tree(space)
-    if arguments is not None and not tree:
-        raise ValueError(
-            f"Expected action_arguments only with a Tuple or Dict of actions, "
-            f"got {_line(space)}."
-        )
+    if arguments is not None:
+        check_arguments(arguments, space)
     if not tree and not autoregressive:
         return leaf_head(space, "action_space", options)
     if tree:
@@ -108,7 +106,7 @@ def leaf_head(
     ):
         raise ValueError(
             f"Expected {path} to be Discrete, MultiDiscrete, MultiBinary or a Box of "
-            f"floats, got {_line(space)}."
+            f"floats, got {line(space)}."
         )
     if summed:
         _check_off(options, f"for a {type(space).__name__} action space")
@@ -140,15 +138,11 @@ def _box_head(
     expect("network.tanh_mean", (False,), tanh_mean, where)
     half = center_and_half(low, high)[1]
     if not (np.isfinite(half) & (half > 0)).all():
-        raise ValueError(f"Expected {path} to be bounded {where}, got {_line(space)}.")
+        raise ValueError(f"Expected {path} to be bounded {where}, got {line(space)}.")
     if policy == "tanh_gaussian":
         return tanh_gaussian(low, high, sigma=sigma, summed=summed)
     expect("network.sigma", ("independent",), sigma.kind, where)
     return beta(low, high, summed=summed)
-
-
-def _line(space: gymnasium.Space) -> str:
-    return " ".join(str(space).split())
 
 
 def tree_parts(
@@ -162,7 +156,7 @@ def tree_parts(
     """
     leaves = list(parts_of(space))
     if not leaves:
-        raise ValueError(f"Expected action_space to have parts, got {_line(space)}.")
+        raise ValueError(f"Expected action_space to have parts, got {line(space)}.")
     parts = tuple(_part(name, leaf, options) for name, leaf in leaves)
     if not any(isinstance(leaf, spaces.Box) for _, leaf in leaves):
         _check_off(options, f"for a {type(space).__name__} of actions without a Box")
@@ -205,7 +199,7 @@ def dimensions(
     if not isinstance(space, spaces.MultiDiscrete):
         raise ValueError(
             f"Expected {FIELD} only with MultiDiscrete, Tuple or Dict actions, got "
-            f"{tuple(autoregressive)} for {_line(space)}."
+            f"{tuple(autoregressive)} for {line(space)}."
         )
     _check_off(options, f"for a {type(space).__name__} action space")
     pairs = zip(space.nvec.reshape(-1), space.start.reshape(-1), strict=True)

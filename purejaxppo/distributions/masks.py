@@ -1,5 +1,6 @@
 """Which of the discrete actions are valid."""
 
+import math
 from typing import Any
 
 import jax
@@ -7,6 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
+from purejaxppo.distributions.arguments import Table, type_and_uses
+from purejaxppo.distributions.messages import line, listed
+from purejaxppo.environments import Arguments
 from purejaxppo.spaces import joined, parts
 
 MASKED = -1e8
@@ -58,13 +62,13 @@ def check_mask(
     if not isinstance(mask_space, spaces.Dict):
         raise ValueError(
             f"Expected {path} to be a Dict of masks by the paths of action_space's "
-            f"parts, got {_line(mask_space)}."
+            f"parts, got {line(mask_space)}."
         )
     for name, space in mask_space.spaces.items():
         if name not in actions:
             raise ValueError(
                 f"Expected {path} to name parts of action_space, "
-                f"{_listed(actions)}, got {name!r}."
+                f"{listed(actions)}, got {name!r}."
             )
         _check_part(
             actions[name], space, joined("action_space", name), joined(path, name)
@@ -74,44 +78,62 @@ def check_mask(
 def _check_part(action: spaces.Space, mask: spaces.Space, name: str, path: str) -> None:
     if not isinstance(action, Discrete):
         raise ValueError(
-            f"Expected {path} to be left out, as {name} = {_line(action)} has no mask, "
-            f"got {_line(mask)}."
+            f"Expected {path} to be left out, as {name} = {line(action)} has no mask, "
+            f"got {line(mask)}."
         )
     wanted = mask_shape(action)
     if mask.shape != wanted:
-        got = _line(mask) if mask.shape is None else mask.shape
+        got = line(mask) if mask.shape is None else mask.shape
         raise ValueError(
-            f"Expected {path} to be of shape {wanted}, as {name} = {_line(action)} "
+            f"Expected {path} to be of shape {wanted}, as {name} = {line(action)} "
             f"needs, got {got}."
         )
 
 
-def _line(space: spaces.Space) -> str:
-    return " ".join(str(space).split())
+def fully_masked(
+    action_space: spaces.Space, mask: Any, arguments: Arguments | None = None
+) -> jax.Array:
+    """Where a mask with leading axes `[...]` leaves no valid action.
 
+    That is where nothing is valid in a part, a dimension of a MultiDiscrete, or a bit
+    of a MultiBinary. With `arguments` those count that every type uses, or a valid one.
 
-def _listed(names: Any) -> str:
-    return ", ".join(map(repr, names))
-
-
-def fully_masked(action_space: spaces.Space, mask: Any) -> jax.Array:
-    """Where a mask with leading axes `[...]` leaves nothing valid in some dimension.
-
-    That is a part, a dimension of a MultiDiscrete, or a bit of a MultiBinary.
+    Raises:
+      ValueError: `arguments` do not fit the actions.
     """
     if not isinstance(action_space, spaces.Tuple | spaces.Dict):
-        return _nothing_valid(action_space, jnp.asarray(mask, bool))
-    actions = dict(parts(action_space))
-    nothing = [
-        _nothing_valid(actions[name], jnp.asarray(one, bool))
-        for name, one in mask.items()
-    ]
-    return jnp.any(jnp.stack(nothing), 0) if nothing else jnp.zeros((), bool)
+        return _empty(action_space, jnp.asarray(mask, bool)).any(-1)
+    actions = list(parts(action_space))
+    empty = {
+        name: _empty(part, jnp.asarray(mask[name], bool))
+        for name, part in actions
+        if name in mask
+    }
+    if not empty:
+        return jnp.zeros((), bool)
+    if arguments is not None:
+        tables = type_and_uses(arguments, actions)[1]
+        for (name, _), table in zip(actions, tables, strict=True):
+            if table is not None and name in empty:
+                wanted = _wanted(table, mask.get(arguments.type))
+                empty[name] &= jnp.broadcast_to(wanted, empty[name].shape)
+    return jnp.any(jnp.stack([x.any(-1) for x in empty.values()]), 0)
 
 
-def _nothing_valid(space: spaces.Space, mask: jax.Array) -> jax.Array:
+def _empty(space: spaces.Space, mask: jax.Array) -> jax.Array:
+    """In which of the dimensions `[..., size]` of a part nothing is valid."""
     if isinstance(space, spaces.MultiDiscrete):
         each = jnp.split(mask, np.cumsum(space.nvec)[:-1], -1)
-        return ~jnp.stack([one.any(-1) for one in each], -1).all(-1)
-    dims = len(space.shape or ())
-    return ~mask.any(-1).all(range(mask.ndim - 1 - dims, mask.ndim - 1))
+        return ~jnp.stack([one.any(-1) for one in each], -1)
+    leading = mask.shape[: mask.ndim - 1 - len(space.shape or ())]
+    return ~mask.any(-1).reshape(*leading, math.prod(space.shape or ()))
+
+
+def _wanted(table: Table, types: Any) -> jax.Array:
+    """Which dimensions `[..., size]` a valid type uses; all are without a mask."""
+    uses = jnp.asarray(np.asarray(table))
+    if types is None:
+        return uses.any(0)
+    valid = jnp.asarray(types, bool)[..., None]
+    shape = *valid.shape[:-1], uses.shape[-1]
+    return (valid & jnp.broadcast_to(uses, shape)).any(-2)

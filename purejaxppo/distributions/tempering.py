@@ -1,5 +1,6 @@
 """Distributions at a temperature."""
 
+import dataclasses
 from typing import Any
 
 import distrax
@@ -27,7 +28,10 @@ def temper(distribution: Any, temperature: float | jax.Array) -> Any:
     if isinstance(distribution, TanhGaussian):
         return distribution._replace(base=temper(distribution.base, temperature))
     if isinstance(distribution, Beta):
-        return Beta(temper(distribution.base, temperature))
+        alpha, beta = (
+            1 + (x - 1) / temperature for x in (distribution.alpha, distribution.beta)
+        )
+        return dataclasses.replace(distribution, alpha=alpha, beta=beta)
     if isinstance(distribution, distrax.Independent):
         base = _tempered_base(distribution.distribution, temperature)
         if base is not None:
@@ -43,7 +47,4 @@ def _tempered_base(base: Any, temperature: float | jax.Array) -> Any:
         return temper(base, temperature)
     if isinstance(base, distrax.Normal):
         return distrax.Normal(base.loc, base.scale * temperature)
-    if isinstance(base, distrax.Beta):
-        flatter = [1 + (x - 1) / temperature for x in (base.alpha, base.beta)]
-        return distrax.Beta(*flatter)
     return None

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import math
+import re
 import signal
 import threading
 import time
@@ -97,7 +98,9 @@ class Study:
     @property
     def job(self) -> store.Job:
         """What is trained, as `config.toml` has it."""
-        env = self.env if isinstance(self.env, str) else repr(self.env)
+        # Without an address, which would keep the same study from being resumed.
+        own = re.sub(r" at 0x[0-9a-f]+", "", repr(self.env))
+        env = self.env if isinstance(self.env, str) else own
         return store.Job(env, self.num_seeds, self.seed, self.config)
 
     def make_ppo(self) -> PPO:
@@ -186,6 +189,7 @@ class _Progress:
         dataset = store.read_results(directory)
         self.update = dataset.sizes["update"]
         self.columns = {str(k): [v.values] for k, v in dataset.data_vars.items()}
+        self._check_masks()
         like = first_runs(self.state, self.study.num_seeds)
         saved = store.read_tree(directory, store.STATE, like)
         if (saved.update != self.update).any():
@@ -212,16 +216,16 @@ class _Progress:
 
     def _check_masks(self) -> None:
         """Refuse to go on with an environment that at some step allowed no action."""
-        masked = self.columns.get("num_fully_masked")
-        if masked is None or not masked[-1].any():
+        if "num_fully_masked" not in self.columns:
             return
-        run, update = np.argwhere(masked[-1])[0]
-        raise ValueError(
-            f"Expected observation.{MASK} to allow an action at each step, got none at "
-            f"{masked[-1][run, update]} steps of update "
-            f"{self.update - masked[-1].shape[1] + update} of the run with seed "
-            f"{self.study.seeds[run]}."
-        )
+        masked = np.concatenate(self.columns["num_fully_masked"], axis=1)
+        if masked.any():
+            run, update = np.argwhere(masked)[0]
+            raise ValueError(
+                f"Expected observation.{MASK} to allow an action at each step, got "
+                f"none at {masked[run, update]} steps of update {update} of the run "
+                f"with seed {self.study.seeds[run]}."
+            )
 
     def _status(self, first: int) -> Status:
         config, num_seeds = self.study.config, self.study.num_seeds
@@ -251,7 +255,9 @@ class _Progress:
         num_seeds, total = self.study.num_seeds, self.study.config.num_updates
         seconds = time.perf_counter() - self.began
         store.write_results(output, self.dataset())
-        _write_facts(output, self.update, total, seconds)
+        masked = self.columns.get("num_fully_masked", [np.zeros(1)])
+        complete = self.update == total and not any(x.any() for x in masked)
+        _write_facts(output, self.update, total, seconds, complete)
         if any(x.is_deleted() for x in jax.tree.leaves(self.state)):
             return  # A segment failed after it had taken the state's memory.
         policy = {
@@ -287,7 +293,7 @@ def _claim(output: Path, job: store.Job, overwrite: bool, resume: bool) -> None:
         raise ValueError(f"Expected a study to resume in {output}, found none.")
     try:
         store.write_job(output, job)
-        _write_facts(output, 0, job.config.num_updates, 0.0)
+        _write_facts(output, 0, job.config.num_updates, 0.0, complete=False)
     except OSError as error:
         raise ValueError(
             f"Expected output {output} to be writable: {error.strerror}."
@@ -306,9 +312,11 @@ def _difference(output: Path, job: store.Job) -> str:
     return f"{name} is {others.get(name)!r} there and {ours.get(name)!r} here"
 
 
-def _write_facts(output: Path, updates: int, num_updates: int, seconds: float) -> None:
+def _write_facts(
+    output: Path, updates: int, num_updates: int, seconds: float, complete: bool
+) -> None:
     facts = {
-        "status": "complete" if updates == num_updates else "incomplete",
+        "status": "complete" if complete else "incomplete",
         "updates": updates,
         "num_updates": num_updates,
         "training_seconds": round(seconds, 3),
