@@ -107,7 +107,7 @@ class PPO(NamedTuple):
     Attributes:
       init: key -> TrainState.
       step: state -> (state, metrics), one update.
-      act: (state, obs `[N, ...]`, memory, key=) -> (action for the environment, memory
+      act: (state, obs `[N, ...]`, memory, key) -> (action for the environment, memory
         after it); the distribution's mode without a key, a sample with one.
       init_memory: number of environments -> the memory to act with at an episode's
         start; `()` of a network without one.
@@ -363,7 +363,6 @@ def _act(
     state: TrainState,
     obs: Any,
     memory: Any = (),
-    *,
     key: jax.Array | None = None,
 ) -> tuple[Any, Any]:
     obs = plain(obs)
@@ -397,7 +396,7 @@ def _evaluate(parts: Parts, state: TrainState) -> tuple[jax.Array, jax.Array]:
 
     def act(obs: Any, memory: Any, key: jax.Array) -> tuple[Any, Any]:
         sampling_key = None if evaluation.deterministic else key
-        return _act(parts, state, obs, memory, key=sampling_key)
+        return _act(parts, state, obs, memory, sampling_key)
 
     episodes = evaluate(
         jax.random.key(evaluation.seed),

@@ -71,7 +71,11 @@ def test_images_are_kept_apart_if_asked_for():
 def test_every_image_is_one_and_other_boxes_are_not():
     floats = spaces.Box(0, 1, (2, 3, 4), np.float32)
     space = spaces.Tuple([floats, BOX, IMAGE])
-    obs = (jnp.full((6, 2, 3, 4), 0.5), jnp.zeros((6, 2, 2)), jnp.zeros((6, 4, 5, 3)))
+    obs = (
+        jnp.full((6, 2, 3, 4), 0.5),
+        jnp.zeros((6, 2, 2)),
+        jnp.zeros((6, 4, 5, 3), np.uint8),
+    )
     encoded = make_encoder(space, images=True)(obs)
     assert [x.shape for x in encoded.images] == [(6, 2, 3, 4), (6, 4, 5, 3)]
     assert (encoded.images[0] == 0.5).all()
@@ -255,7 +259,7 @@ def test_convolutions_without_an_image_are_refused(space):
         make_encoder(space, images=True)
 
 
-def test_boxes_are_normalized_but_for_bytes_of_images():
+def test_boxes_are_normalized_but_for_bytes():
     assert normalized_parts(TREE) == {
         "a": True,
         "b": (False, False),
@@ -265,7 +269,7 @@ def test_boxes_are_normalized_but_for_bytes_of_images():
     assert normalized_parts(BOX) is True
     assert normalized_parts(spaces.Discrete(3)) is False
     # Bytes that are no image, and an image of floats.
-    assert normalized_parts(spaces.Box(0, 255, (128,), np.uint8)) is True
+    assert normalized_parts(spaces.Box(0, 255, (128,), np.uint8)) is False
     assert normalized_parts(spaces.Box(0, 1, (4, 4, 3), np.float32)) is True
 
 
