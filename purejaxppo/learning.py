@@ -22,7 +22,7 @@ from purejaxppo.losses import mean
 from purejaxppo.networks import Network, Params
 from purejaxppo.objectives import Minibatch, actor_loss, joined, policy_of
 from purejaxppo.parts import Parts
-from purejaxppo.rollouts import Transition
+from purejaxppo.rollouts import Transition, flat
 from purejaxppo.sequences import (
     Memory,
     has_memory,
@@ -145,8 +145,7 @@ def foresee(parts: Parts, config: Config, batch: Batch, params: Params) -> Fores
     reset, first = starts(done).reshape(-1), batch.memory.critic
     value, after = unroll_critic(network, params, batch.obs, reset, first)
     check_shape("network.critic's values", value, config)
-    last = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), after)
-    next_value, _ = network.critic(params, batch.next_obs, last)
+    next_value, _ = network.critic(params, batch.next_obs, flat(after))
     initial = init_memory(network, size).critic
     then = jax.vmap(forget, in_axes=(0, None, 0))(after, initial, done)
     memories = jax.tree.map(
@@ -226,12 +225,12 @@ def _prepare(
             params=rescale(learned.params, *popart_scale(*old, *new))
         )
     steps = batch.steps
-    log_prob = _flat(steps.log_prob)
+    log_prob = flat(steps.log_prob)
     one = log_prob if config.ratio == "joint" else log_prob[:, 0]
     check_shape("the action distribution's log_prob", one, config)
     minibatch = Minibatch(
         obs=batch.obs,
-        action=_flat(steps.action),
+        action=flat(steps.action),
         log_prob=log_prob,
         value=found.value,
         advantage=found.advantage,
@@ -246,10 +245,6 @@ def _prepare(
             policy = unjoin(policy, config.batch_size // config.num_sequences)
         minibatch = minibatch._replace(policy=policy)
     return learned, _in_units(config, learned, minibatch, found)
-
-
-def _flat(tree: Any) -> Any:
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
 
 
 def _into_sequences(

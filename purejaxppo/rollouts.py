@@ -154,6 +154,11 @@ def fresh_starts(
     return jax.vmap(jax.vmap(reset))(keys), lambda starts: starts
 
 
+def flat(tree: Any) -> Any:
+    """`[T, N, ...]` -> `[T * N, ...]`, time first."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
+
+
 def _bytes(tree: Any) -> int:
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 

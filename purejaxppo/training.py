@@ -20,7 +20,7 @@ from purejaxppo.networks import Network, Params
 from purejaxppo.objectives import Loss, Minibatch, log_prob
 from purejaxppo.parts import Parts, collecting_reset, make_parts
 from purejaxppo.rewards import init_reward_scale, shape_rewards
-from purejaxppo.rollouts import Collector, Ended, init_collector, rollout
+from purejaxppo.rollouts import Collector, Ended, flat, init_collector, rollout
 from purejaxppo.sequences import Memory, check_memory, init_memory
 from purejaxppo.spaces import plain, split_mask_value
 from purejaxppo.statistics import (
@@ -242,8 +242,8 @@ def _step(parts: Parts, state: TrainState) -> tuple[TrainState, Metrics]:
         critic_memory=state.critic_memory,
     )
     batch = Batch(
-        obs=see(_flat(steps.obs)),
-        next_obs=see(_flat(steps.next_obs)),
+        obs=see(flat(steps.obs)),
+        next_obs=see(flat(steps.next_obs)),
         steps=steps._replace(reward=reward),
         memory=Memory(actor=state.collector.memory, critic=state.critic_memory),
     )
@@ -314,11 +314,6 @@ def _changing(config: Config) -> dict[str, Any]:
     if config.kl_penalty is not None and config.kl_penalty.adaptive:
         changing["kl_coef"] = config.kl_penalty.coef
     return changing
-
-
-def _flat(tree: Any) -> Any:
-    """`[T, N, ...]` -> `[T * N, ...]`."""
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
 
 
 def _observer(config: Config, statistics: Any) -> Callable[[Any], Any]:

@@ -537,8 +537,10 @@ def test_a_high_kl_stops_what_it_should(loop, scope, at, estimator):
 
 def test_a_stop_that_is_never_reached_is_none(plain):
     learner, report = learned(kl_stop=t.KLStop(target=1e3))
-    jax.tree.map(np.testing.assert_array_equal, learner.params, plain[0].params)
-    jax.tree.map(np.testing.assert_array_equal, learner.opt_state, plain[0].opt_state)
+    # Two programs, which need not round alike.
+    same = partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7)
+    jax.tree.map(same, learner.params, plain[0].params)
+    jax.tree.map(same, learner.opt_state, plain[0].opt_state)
     assert report.stopped == 0
 
 
