@@ -2,6 +2,7 @@
 
 import dataclasses
 import operator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
