@@ -456,7 +456,8 @@ def test_log_prob_is_exact_however_saturated(promote):
         assert np.isfinite(grads[1]).all()
         # What inverts the tanh of a stored action has no answer to that.
         theirs = distrax.Transformed(distrax.Normal(mean, 1.0), squash())
-        assert not np.isfinite(theirs.log_prob(head.to_env(stored))).all()
+        inverted = theirs.log_prob(head.to_env(stored)).sum()
+        assert not np.isclose(inverted, got, rtol=0.01)
 
 
 def test_slope_of_tanh_equals_double_precision():
