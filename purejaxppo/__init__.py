@@ -40,6 +40,7 @@ from purejaxppo.training import (
     make_ppo,
     make_train,
 )
+from purejaxppo.weights import draw_kernels
 
 __version__ = version("purejaxppo")
 
@@ -61,6 +62,7 @@ __all__ = [
     "Step",
     "TrainState",
     "Transition",
+    "draw_kernels",
     "env_ids",
     "evaluate",
     "gae",

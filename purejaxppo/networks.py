@@ -1,7 +1,6 @@
 """Actor-critic networks behind a seam that any library's modules fit."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -9,30 +8,25 @@ from typing import Any, Protocol
 import flax.linen as nn
 import gymnasium
 import jax
-import jax.numpy as jnp
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from purejaxppo.cores import Core, init_core, memory_size, unroll
 from purejaxppo.distributions import ActionHead
 from purejaxppo.encoders import Encoded, make_encoder
 from purejaxppo.fields import kind_name
-from purejaxppo.initializers import (
-    SCHEMES,
-    activation_gain,
-    kaiming,
-    lecun,
-    normal,
-    normals,
-    orthogonal,
-    xavier,
-)
 from purejaxppo.layers import Dense
 from purejaxppo.policies import Policy
 from purejaxppo.spaces import split_mask, split_mask_value
 from purejaxppo.techniques import GRU, LSTM, Impala, MinAtar, Nature
 from purejaxppo.torsos import make_torso
+from purejaxppo.weights import (
+    Params,
+    draw_kernels,
+    overwrite_forget_bias,
+    overwrite_log_std,
+    parameter_groups,
+    rescale_value,
+)
 
-Params = Any
 Memory = Any
 
 ACTIVATIONS = ("tanh", "relu", "elu", "gelu", "leaky_relu", "silu")
@@ -181,232 +175,98 @@ def make_actor_critic(
     layer_norm: bool = False,
     shared: bool = False,
     log_std_init: float = 0.0,
-    init: str = "orthogonal",
-    init_std: float = 0.01,
-    hidden_gain: float | None = math.sqrt(2),
-    policy_gain: float = 0.01,
-    value_gain: float = 1.0,
+    draw: Callable[[jax.Array, Params], Params] = draw_kernels,
 ) -> ActorCritic:
     """The default actor-critic: orthogonal weights (√2, .01, 1), zero biases.
 
-    `init` to `value_gain` are those of `draw_kernels`. Where the observation is a Dict
-    with the key "action_mask", that goes to the head alone.
+    `draw` makes its first parameters from a key and zeros in their place. Where the
+    observation is a Dict with the key "action_mask", that goes to the head alone.
 
     Raises:
       ValueError: a part of the observation space is not supported, or it has no image
         for the convolutions.
     """
-    space, _ = split_mask(observation_space)
-    encode = make_encoder(space, images=conv is not None)
     model = Model(
-        head,
-        conv,
-        memory,
-        tuple(widths),
-        activation,
-        layer_norm,
-        shared,
-        log_std_init,
+        head, conv, memory, tuple(widths), activation, layer_norm, shared, log_std_init
     )
-
-    def see(obs: Any) -> tuple[Encoded, Any]:
-        rest, mask = split_mask_value(obs)
-        return encode(rest), mask
-
-    def init_params(key: jax.Array, obs: Any) -> Params:
-        # The modules themselves draw nothing, whatever their key.
-        x, mask = see(obs)
-        start = first_memory(memory, x.flat.shape[0])
-        return draw_kernels(
-            key,
-            model.init(jax.random.key(0), x, mask, start)["params"],
-            init=init,
-            init_std=init_std,
-            activation=activation,
-            hidden_gain=hidden_gain,
-            policy_gain=policy_gain,
-            value_gain=value_gain,
-        )
-
-    def actor(params: Params, obs: Any, memory: Memory) -> tuple[Any, Memory]:
-        return model.apply({"params": params}, *see(obs), memory, method="actor")
-
-    def critic(params: Params, obs: Any, memory: Memory) -> tuple[Any, Memory]:
-        return model.apply({"params": params}, see(obs)[0], memory, method="critic")
-
-    seam = ActorCritic(
-        init_params,
-        actor,
-        critic,
+    space, _ = split_mask(observation_space)
+    made = _Functions(model, make_encoder(space, images=conv is not None), draw)
+    return ActorCritic(
+        made.init,
+        made.actor,
+        made.critic,
         groups=parameter_groups,
         rescale=rescale_value,
         set_log_std=overwrite_log_std if head.scheduled else None,
         bounds=head.bounds,
+        init_memory=made.init_memory if memory else None,
+        unroll_actor=made.unroll_actor if memory else None,
+        unroll_critic=made.unroll_critic if memory else None,
     )
-    return seam if memory is None else _remembering(seam, model, see)
 
 
-def first_memory(memory: LSTM | GRU | None, batch_size: int) -> Memory:
-    """An actor's or a critic's memory at the start of episodes; `()` without one."""
-    if memory is None:
-        return ()
-    return init_core(kind_name(type(memory)), memory.size, batch_size)
+@dataclasses.dataclass(frozen=True)
+class _Functions:
+    """A model's functions of its parameters, see `ActorCritic`."""
 
+    model: Model
+    encode: Callable[[Any], Encoded]
+    draw: Callable[[jax.Array, Params], Params]
 
-def _remembering(
-    seam: ActorCritic, model: Model, see: Callable[[Any], tuple[Encoded, Any]]
-) -> ActorCritic:
-    """The seam of a model with a memory: it can replay whole sequences.
+    def see(self, obs: Any) -> tuple[Encoded, Any]:
+        rest, mask = split_mask_value(obs)
+        return self.encode(rest), mask
 
-    Only the cores go step by step; torsos and last layers see all steps at once.
-    """
+    def apply(self, params: Params, method: str, *inputs: Any) -> Any:
+        return self.model.apply({"params": params}, *inputs, method=method)
 
-    def apply(params: Params, method: str, *inputs: Any) -> Any:
-        return model.apply({"params": params}, *inputs, method=method)
+    def init(self, key: jax.Array, obs: Any) -> Params:
+        # The modules themselves draw nothing, whatever their key.
+        x, mask = self.see(obs)
+        start, memory = self.first_memory(x.flat.shape[0]), self.model.memory
+        zeros = self.model.init(jax.random.key(0), x, mask, start)["params"]
+        params = self.draw(key, zeros)
+        if isinstance(memory, LSTM):
+            params = overwrite_forget_bias(params, memory.forget_bias)
+        return params
 
-    def recall(
-        params: Params, whose: str, x: Encoded, reset: jax.Array, memory: Memory
-    ) -> tuple[jax.Array, Memory]:
-        initial = first_memory(model.memory, memory_size(memory))
-        step = partial(apply, params, "recall", whose)
-        return unroll(step, apply(params, "look", whose, x), reset, memory, initial)
+    def actor(self, params: Params, obs: Any, memory: Memory) -> tuple[Any, Memory]:
+        return self.apply(params, "actor", *self.see(obs), memory)
 
-    def unroll_actor(
-        params: Params, obs: Any, reset: jax.Array, memory: Memory
-    ) -> tuple[Any, Memory]:
-        x, mask = see(obs)
-        y, memories = recall(params, "actor", x, reset, memory)
-        return apply(params, "decide", y, mask), memories
+    def critic(self, params: Params, obs: Any, memory: Memory) -> tuple[Any, Memory]:
+        return self.apply(params, "critic", self.see(obs)[0], memory)
 
-    def unroll_critic(
-        params: Params, obs: Any, reset: jax.Array, memory: Memory
-    ) -> tuple[jax.Array, Memory]:
-        y, memories = recall(params, "critic", see(obs)[0], reset, memory)
-        return apply(params, "judge", y), memories
+    def first_memory(self, batch_size: int) -> Memory:
+        """An actor's or a critic's at the start of episodes; `()` without one."""
+        memory = self.model.memory
+        if memory is None:
+            return ()
+        return init_core(kind_name(type(memory)), memory.size, batch_size)
 
-    def init_memory(batch_size: int) -> tuple[Memory, Memory]:
-        start = first_memory(model.memory, batch_size)
+    def init_memory(self, batch_size: int) -> tuple[Memory, Memory]:
+        start = self.first_memory(batch_size)
         return start, start
 
-    return dataclasses.replace(
-        seam,
-        init_memory=init_memory,
-        unroll_actor=unroll_actor,
-        unroll_critic=unroll_critic,
-    )
+    # Only the cores go step by step; torsos and last layers see all steps at once.
 
-
-def draw_kernels(
-    key: jax.Array,
-    params: Params,
-    *,
-    init: str = "orthogonal",
-    init_std: float = 0.01,
-    activation: str = "tanh",
-    hidden_gain: float | None = math.sqrt(2),
-    policy_gain: float = 0.01,
-    value_gain: float = 1.0,
-) -> Params:
-    """`params` with kernels drawn by the scheme `init`, of `initializers.SCHEMES`.
-
-    Under every scheme the last layer of the policy is `policy_gain` times, that of the
-    critic `value_gain` times, what a linear layer gets: a semi-orthogonal matrix, or
-    normals of variance 2 / (fan_in + fan_out) (xavier), 1 / fan_in (kaiming, lecun) or
-    `init_std`² (normal); so do recurrent cells, at gain 1. Hidden layers have the
-    factor `hidden_gain` if orthogonal (`activation_gain` if None), `activation_gain` if
-    kaiming; the others' have none, as their sources say. Convolutions are hidden layers
-    with the activation relu. Gains and `init_std` may be traced.
-
-    Raises:
-      ValueError: no such scheme or activation.
-
-    Source: Huang et al., "The 37 implementation details of proximal policy
-    optimization", 2022, detail 2.
-    """
-    flat: Any = flatten_dict(params)
-    kernels = {path: x for path, x in flat.items() if path[-1] == "kernel"}
-    relu_gain = hidden_gain
-    if init == "kaiming" or (init == "orthogonal" and hidden_gain is None):
-        hidden_gain, relu_gain = map(activation_gain, (activation, "relu"))
-    elif init != "orthogonal":
-        hidden_gain = relu_gain = 1.0
-    gains = {"policy": policy_gain, "value": value_gain}
-    gains |= dict.fromkeys(("core", "actor_core", "critic_core"), 1.0)
-
-    def gain(path: tuple[str, ...]) -> Any:
-        if path[1].startswith("image_"):
-            return relu_gain
-        inner = path[1].startswith(INNER)
-        return hidden_gain if inner else gains.get(path[0], hidden_gain)
-
-    drawn = {
-        path: draw_kernel(
-            noise, flat.get((*path[:-1], "bias")), init, gain(path), init_std
+    def recall(
+        self, params: Params, whose: str, x: Encoded, reset: jax.Array, memory: Memory
+    ) -> tuple[jax.Array, Memory]:
+        initial = self.first_memory(memory_size(memory))
+        step = partial(self.apply, params, "recall", whose)
+        return unroll(
+            step, self.apply(params, "look", whose, x), reset, memory, initial
         )
-        for path, noise in normals(key, kernels).items()
-    }
-    return unflatten_dict(flat | drawn)
 
+    def unroll_actor(
+        self, params: Params, obs: Any, reset: jax.Array, memory: Memory
+    ) -> tuple[Any, Memory]:
+        x, mask = self.see(obs)
+        y, memories = self.recall(params, "actor", x, reset, memory)
+        return self.apply(params, "decide", y, mask), memories
 
-def draw_kernel(
-    noise: jax.Array, bias: jax.Array | None, init: str, gain: Any, std: Any
-) -> jax.Array:
-    """One layer's kernel from standard normals of its shape; see `draw_kernels`.
-
-    The bias `[outputs]` tells outputs from inputs, whichever way round the kernel is;
-    without one, the last axis are the outputs. All axes but the last two are a window.
-
-    Raises:
-      ValueError: no such scheme.
-    """
-    outputs = noise.shape[-1] if bias is None else bias.size
-    fan_in = noise.size // outputs
-    fan_out = outputs * math.prod(noise.shape[:-2])
-    if init == "orthogonal":
-        return gain * orthogonal(noise)
-    if init == "xavier":
-        return gain * xavier(noise, fan_in, fan_out)
-    if init == "kaiming":
-        return kaiming(noise, fan_in, gain)
-    if init == "lecun":
-        return gain * lecun(noise, fan_in)
-    if init == "normal":
-        return gain * normal(noise, std)
-    raise ValueError(f"Expected init to be one of {', '.join(SCHEMES)}, got {init}.")
-
-
-INNER = ("hidden_", "choice_")
-"""How the layers of an autoregressive policy begin that are not its last."""
-
-GROUPS = {"torso": "shared", "core": "shared"}
-GROUPS |= {"actor_torso": "actor", "actor_core": "actor", "policy": "actor"}
-GROUPS |= {"critic_torso": "critic", "critic_core": "critic", "value": "critic"}
-
-
-def parameter_groups(params: Params) -> Any:
-    """Whose each parameter of `make_actor_critic` is: "shared", "actor", "critic"."""
-    return {
-        name: jax.tree.map(lambda _, group=GROUPS[name]: group, part)
-        for name, part in params.items()
-    }
-
-
-def rescale_value(
-    params: Params, scale: float | jax.Array, shift: float | jax.Array
-) -> Params:
-    """`params` whose critic gives scale V + shift: w' = scale w, b' = scale b + shift.
-
-    PopArt's step: at scale = σ / σ' and shift = (μ − μ') / σ', what the critic predicts
-    in rewards, σ V + μ, stays the same under new statistics μ', σ'. Source: van Hasselt
-    et al., "Learning values across many orders of magnitude", 2016, proposition 1.
-    """
-    value = params["value"]
-    kernel, bias = scale * value["kernel"], scale * value["bias"] + shift
-    return {**params, "value": {"kernel": kernel, "bias": bias}}
-
-
-def overwrite_log_std(params: Params, log_std: float | jax.Array) -> Params:
-    """`params` with a scalar `log_std` in every dimension of a scheduled policy."""
-    policy = params["policy"]
-    every = jnp.full_like(policy["log_std"], log_std)
-    return {**params, "policy": {**policy, "log_std": every}}
+    def unroll_critic(
+        self, params: Params, obs: Any, reset: jax.Array, memory: Memory
+    ) -> tuple[jax.Array, Memory]:
+        y, memories = self.recall(params, "critic", self.see(obs)[0], reset, memory)
+        return self.apply(params, "judge", y), memories

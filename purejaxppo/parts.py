@@ -43,6 +43,7 @@ from purejaxppo.objectives import Loss, ppo_loss
 from purejaxppo.optimizers import adam, grouped, guarded
 from purejaxppo.spaces import parts, split_mask
 from purejaxppo.suites import adapt
+from purejaxppo.weights import draw_kernels
 from purejaxppo.wrappers import FrameStack
 
 
@@ -178,11 +179,15 @@ def make_network(
         layer_norm=config.layer_norm,
         shared=config.shared,
         log_std_init=config.log_std_init,
-        init=config.init,
-        init_std=config.init_std,
-        hidden_gain=config.hidden_gain,
-        policy_gain=config.policy_gain,
-        value_gain=config.value_gain,
+        draw=partial(
+            draw_kernels,
+            init=config.init,
+            init_std=config.init_std,
+            activation=config.activation,
+            hidden_gain=config.hidden_gain,
+            policy_gain=config.policy_gain,
+            value_gain=config.value_gain,
+        ),
     )
 
 

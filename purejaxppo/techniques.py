@@ -390,6 +390,9 @@ class LSTM(Technique):
 
     size: int = _size()
     layer_norm: bool = _layer_norm()
+    forget_bias: float = field(
+        0.0, ANY, "Forget gate's bias at first; 1 keeps longer (Jozefowicz 2015)."
+    )
 
 
 @dataclass(frozen=True)

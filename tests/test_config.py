@@ -162,6 +162,7 @@ BAD = {
             "transform_reward.shift",
             "transform_reward.scale",
             "network.log_std_init",
+            "network.memory.forget_bias",
             "network.sigma.low",
             "network.sigma.high",
         ],

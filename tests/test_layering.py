@@ -33,7 +33,7 @@ LAYERS = [
         "trust_regions",
         "values",
     },
-    {"encoders", "environments", "techniques"},
+    {"encoders", "environments", "techniques", "weights"},
     {"torsos", "wrappers"},
     {"distributions", "suites"},
     {"checking", "policies"},

@@ -1,5 +1,6 @@
 """The default network, and networks of other makes through the seam."""
 
+import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -14,7 +15,8 @@ from envs import probes
 from purejaxppo.distributions import Sigma
 from purejaxppo.encoders import make_encoder
 from purejaxppo.initializers import SCHEMES, activation_gain, normals, orthogonal
-from purejaxppo.networks import ACTIVATIONS, draw_kernels
+from purejaxppo.networks import ACTIVATIONS
+from purejaxppo.weights import draw_kernels
 
 BOX = gymnasium.spaces.Box(-1, 1, (3, 2), np.float32)
 CONFIG = ppo.Config(
@@ -29,7 +31,13 @@ def mlp(
 ):
     names = {"policy", "sigma", "tanh_mean"} & set(options)
     head = ppo.make_action_head(action_space, **{n: options.pop(n) for n in names})
-    return ppo.make_actor_critic(space, head, **{"widths": (16, 8), **options})
+    drawing = {"init", "init_std", "hidden_gain", "policy_gain", "value_gain"}
+    drawn = {n: options.pop(n) for n in drawing & set(options)}
+    drawn["activation"] = options.get("activation", "tanh")
+    draw = functools.partial(draw_kernels, **drawn)
+    return ppo.make_actor_critic(
+        space, head, **{"widths": (16, 8), "draw": draw, **options}
+    )
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -14,7 +14,6 @@ import pytest
 from purejaxppo.encoders import Encoded
 from purejaxppo.initializers import orthogonal
 from purejaxppo.layers import Conv, convolve, max_pool
-from purejaxppo.networks import draw_kernels
 from purejaxppo.techniques import Impala, MinAtar, Nature
 from purejaxppo.torsos import (
     CONVOLUTIONS,
@@ -24,6 +23,7 @@ from purejaxppo.torsos import (
     least_size,
     make_torso,
 )
+from purejaxppo.weights import draw_kernels
 
 RNG = np.random.default_rng(0)
 
