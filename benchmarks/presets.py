@@ -7,17 +7,14 @@ With `--json`, presets whose figures the file holds already are not run again; `
 runs some anew.
 """
 
-import argparse
-import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks import machine, results
+from benchmarks import machine, rows
 from benchmarks.jobs import positive
 from purejaxppo.cli import use_this_machine
 from purejaxppo.fields import replace
@@ -94,9 +91,9 @@ def measure(preset: str, num_seeds: int, total_timesteps: int) -> Figures:
     )
 
 
-def page(rows: Sequence[Figures], facts: Mapping[str, Any]) -> str:
+def page(figures: Sequence[Figures], facts: Mapping[str, Any]) -> str:
     """The table as a page of Markdown."""
-    first, device = rows[0], facts["device"]
+    first, device = figures[0], facts["device"]
     lines = [
         "# Presets on one budget",
         "",
@@ -113,7 +110,7 @@ def page(rows: Sequence[Figures], facts: Mapping[str, Any]) -> str:
         "| preset | environment | IQM | IQR | CVaR 25 % | worst | bar | |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
-    for row in rows:
+    for row in figures:
         verdict = "beaten" if row.iqm > bar_of(row.preset) else "**missed**"
         lines.append(
             f"| `{row.preset}` | {row.env} | {row.iqm:.1f} | "
@@ -123,35 +120,24 @@ def page(rows: Sequence[Figures], facts: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def known(path: Path | None, only: Iterable[str]) -> dict[str, Figures]:
-    """The figures that a JSON file holds, without those to be measured anew."""
-    if path is None or not path.exists():
-        return {}
-    rows = [Figures(**row) for row in json.loads(path.read_text())["results"]]
-    return {row.preset: row for row in rows if row.preset not in set(only)}
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is not known yet, and write the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", nargs="*", default=(), choices=list(PRESETS))
-    parser.add_argument("--num-seeds", type=positive, default=32)
+    parser = rows.make_parser(__doc__, list(PRESETS), num_seeds=32)
     parser.add_argument("--total-timesteps", type=positive, default=200_000)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--markdown", type=Path)
     options = parser.parse_args(arguments)
     use_this_machine()
     facts = {"device": machine.device(), "versions": machine.versions()}
-    rows = known(options.json, options.only)
     settings = {k: getattr(options, k) for k in ("num_seeds", "total_timesteps")}
-    for preset in [p for p in options.only or PRESETS if p not in rows]:
-        rows[preset] = measure(preset, **settings)
-        print(rows[preset], flush=True)
-        document = results.document("presets", list(rows.values()), facts, settings)
-        results.write(options.json, document)
-    table = page([rows[preset] for preset in PRESETS if preset in rows], facts)
+    figures = rows.fill(
+        "presets",
+        list(PRESETS),
+        Figures,
+        lambda preset: measure(preset, **settings),
+        options,
+        facts,
+        settings,
+    )
+    table = page(figures, facts)
     print(table)
     if options.markdown is not None:
         options.markdown.write_text(table)

@@ -7,8 +7,6 @@ With `--json`, tasks whose figures the file holds already are not run again; `--
 runs some anew. `--num-seeds` and `--scale` (of all budgets) make it shorter.
 """
 
-import argparse
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,8 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks import machine, results
-from benchmarks.jobs import positive
+from benchmarks import machine, rows
 from purejaxppo.cli import use_this_machine
 from purejaxppo.config import Config
 from purejaxppo.fields import leaves, parse, replace
@@ -65,10 +62,11 @@ TMAZE = MappingProxyType(
 CHAIN = MappingProxyType({**TMAZE, "total_timesteps": 300_000})
 VELOCITIES = MappingProxyType(
     {
-        "total_timesteps": 1_500_000,
+        "total_timesteps": 1_000_000,
         "num_envs": 32,
-        "learning_rate": 2e-3,
+        "learning_rate": 1e-3,
         "num_minibatches": 8,
+        "normalize_observation": True,
     }
 )
 DOORS = MappingProxyType({"total_timesteps": 600_000, "num_envs": 16, **FAST})
@@ -114,6 +112,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             90,
         ),
         "masked": Task("envs.masked:Doors", DOORS, 0.9),
+        "masked, mask hidden": Task("envs.masked:DarkDoors", DOORS, 0.0, below=True),
         "masked, multi-discrete": Task("envs.masked:MaskedGrid", DOORS, 0.8),
         "masked, tree": Task("envs.masked:Console", DOORS, 18),
         "sequence, LSTM": Task(
@@ -125,7 +124,11 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             },
             3.5,
         ),
-        "T-maze, LSTM": Task("envs.tmaze:TMaze", remembering(TMAZE, "lstm"), 3.9),
+        "T-maze, LSTM": Task(
+            "envs.tmaze:TMaze",
+            {**remembering(TMAZE, "lstm"), "network.memory.forget_bias": 3.0},
+            3.9,
+        ),
         "T-maze, GRU": Task("envs.tmaze:TMaze", remembering(TMAZE, "gru"), 3.9),
         "T-maze, no memory": Task("envs.tmaze:TMaze", TMAZE, 2.0, below=True),
         "chain of 10, GRU": Task(
@@ -162,6 +165,10 @@ class Outcome(NamedTuple):
     seconds: float
     env_steps: list[int]
     quartiles: list[list[float]]
+
+    def __str__(self) -> str:
+        """All but the curve."""
+        return repr(self._replace(env_steps=[], quartiles=[]))
 
 
 def measure(name: str, num_seeds: int, scale: float) -> Outcome:
@@ -231,7 +238,7 @@ def verdict(outcome: Outcome) -> str:
     return "reached" if outcome.iqm >= task.bar else "**missed**"
 
 
-def page(rows: Sequence[Outcome], facts: Mapping[str, Any]) -> str:
+def page(outcomes: Sequence[Outcome], facts: Mapping[str, Any]) -> str:
     """The table and the commands as a page of Markdown."""
     lines = [
         "# Actions, masks, memory and images: what was learned",
@@ -247,7 +254,7 @@ def page(rows: Sequence[Outcome], facts: Mapping[str, Any]) -> str:
         "| task | environment | runs × steps | IQM | IQR | CVaR 25 % | worst | bar | |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
-    for row in rows:
+    for row in outcomes:
         task = TASKS[row.task]
         bar = "" if task.bar is None else f"{'< ' if task.below else ''}{task.bar:g}"
         lines.append(
@@ -256,16 +263,16 @@ def page(rows: Sequence[Outcome], facts: Mapping[str, Any]) -> str:
             f"| {row.cvar:.2f} | {row.worst:.2f} | {bar} | {verdict(row)} |"
         )
     lines += ["", MINATAR_NOTE, "", "```shell"]
-    lines += [command(TASKS[row.task], row.num_seeds) for row in rows]
+    lines += [command(TASKS[row.task], row.num_seeds) for row in outcomes]
     return "\n".join([*lines, "```", ""])
 
 
-def picture(rows: Sequence[Outcome]) -> Figure:
+def picture(outcomes: Sequence[Outcome]) -> Figure:
     """The curves of all tasks: median and quartiles over seeds."""
     columns = 4
-    height = -(-len(rows) // columns)
+    height = -(-len(outcomes) // columns)
     figure = Figure(figsize=(3.2 * columns, 2.4 * height), layout="constrained")
-    for i, row in enumerate(rows):
+    for i, row in enumerate(outcomes):
         axes, task = figure.add_subplot(height, columns, i + 1), TASKS[row.task]
         low, middle, high = row.quartiles
         axes.fill_between(row.env_steps, low, high, alpha=0.3, linewidth=0)
@@ -278,42 +285,30 @@ def picture(rows: Sequence[Outcome]) -> Figure:
     return figure
 
 
-def known(path: Path | None, only: Sequence[str]) -> dict[str, Outcome]:
-    """The outcomes that a JSON file holds, without those to be measured anew."""
-    if path is None or not path.exists():
-        return {}
-    rows = [Outcome(**row) for row in json.loads(path.read_text())["results"]]
-    return {row.task: row for row in rows if row.task not in only}
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what is not known yet, and write table and picture."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", nargs="*", default=(), choices=list(TASKS))
-    parser.add_argument("--num-seeds", type=positive, default=16)
+    parser = rows.make_parser(__doc__, list(TASKS), num_seeds=16)
     parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--markdown", type=Path)
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args(arguments)
     use_this_machine()
     facts = {"device": machine.device(), "versions": machine.versions()}
-    rows = known(options.json, options.only)
     settings = {"num_seeds": options.num_seeds, "scale": options.scale}
-    for name in [name for name in options.only or TASKS if name not in rows]:
-        rows[name] = measure(name, options.num_seeds, options.scale)
-        print(rows[name]._replace(env_steps=[], quartiles=[]), flush=True)
-        document = results.document("tasks", list(rows.values()), facts, settings)
-        results.write(options.json, document)
-    known_rows = [rows[name] for name in TASKS if name in rows]
-    table = page(known_rows, facts)
+    outcomes = rows.fill(
+        "tasks",
+        list(TASKS),
+        Outcome,
+        lambda name: measure(name, **settings),
+        options,
+        facts,
+        settings,
+    )
+    table = page(outcomes, facts)
     print(table)
     if options.markdown is not None:
         options.markdown.write_text(table)
     if options.picture is not None:
-        picture(known_rows).savefig(options.picture, dpi=110)
+        picture(outcomes).savefig(options.picture, dpi=110)
 
 
 if __name__ == "__main__":

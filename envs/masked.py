@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purejaxppo import Step
+from purejaxppo.wrappers import HideMask
 
 
 class DoorsParams(NamedTuple):
@@ -109,6 +110,28 @@ class Doors:
     def action_space(self, params: Any) -> gymnasium.spaces.Space:
         """A door."""
         return gymnasium.spaces.Discrete(self.num_doors)
+
+
+class DarkDoors(HideMask):
+    """`Doors` to a policy that is not told which doors are open.
+
+    Observation: light of each door, 0 or 1, and the room's share of the way:
+    Box(num_doors + 1).
+
+    Action: Discrete(num_doors).
+
+    Reward: as in `Doors`. A door that shows light is open in 2 of 29 cases, which makes
+    a return of −0.99.
+
+    Termination: behind the last room, or at a shut door.
+
+    Truncation: after `max_steps`.
+
+    State: as in `Doors`.
+    """
+
+    def __init__(self, num_doors: int = 32, num_open: int = 4) -> None:
+        super().__init__(Doors(num_doors, num_open))
 
 
 class GridParams(NamedTuple):

@@ -17,6 +17,7 @@ from purejaxppo.environments import (
     Observation,
     Step,
 )
+from purejaxppo.spaces import MASK, split_mask, split_mask_value
 
 
 class Wrapper:
@@ -213,7 +214,56 @@ def _stack_space(space: Any, num_frames: int, path: str) -> Any:
     )
 
 
-class SelectObservation(Wrapper):
+class ObservationWrapper(Wrapper):
+    """Shows `observe` of each observation; a subclass says what that is, and its space.
+
+    By itself it changes nothing.
+    """
+
+    def observe(self, obs: Observation) -> Observation:
+        """What is shown of an observation."""
+        return obs
+
+    def reset(self, key: jax.Array, params: EnvParams) -> tuple[Observation, EnvState]:
+        """Start an episode."""
+        obs, state = self.env.reset(key, params)
+        return self.observe(obs), state
+
+    def step(
+        self, key: jax.Array, state: EnvState, action: Any, params: EnvParams
+    ) -> Step:
+        """Advance by one step, without resetting."""
+        step = self.env.step(key, state, action, params)
+        return step._replace(obs=self.observe(step.obs))
+
+
+class HideMask(ObservationWrapper):
+    """Takes the action mask out of the observations, to see what it is worth.
+
+    Of a Dict with nothing but an "observation" besides, that is left.
+
+    Raises:
+      ValueError: there is no mask, or nothing but a mask.
+    """
+
+    def __init__(self, env: Environment) -> None:
+        super().__init__(env)
+        space = env.observation_space(env.default_params)
+        if split_mask(space)[1] is None:
+            raise ValueError(f"Expected observation_space to have {MASK}, got {space}.")
+
+    def observe(self, obs: Any) -> Any:
+        """An observation without its mask."""
+        rest, _ = split_mask_value(obs)
+        return rest["observation"] if set(rest) == {"observation"} else rest
+
+    def observation_space(self, params: EnvParams) -> gymnasium.spaces.Space:
+        """Space of what is left."""
+        rest: Any = split_mask(self.env.observation_space(params))[0]
+        return rest["observation"] if set(rest) == {"observation"} else rest
+
+
+class SelectObservation(ObservationWrapper):
     """Shows only the entries `indices` of a vector observation, in that order.
 
     Raises:
@@ -243,19 +293,8 @@ class SelectObservation(Wrapper):
     def __repr__(self) -> str:
         return f"SelectObservation({self.env!r}, indices={self.indices})"
 
-    def reset(self, key: jax.Array, params: EnvParams) -> tuple[Observation, EnvState]:
-        """Start an episode."""
-        obs, state = self.env.reset(key, params)
-        return self._select(obs), state
-
-    def step(
-        self, key: jax.Array, state: EnvState, action: Any, params: EnvParams
-    ) -> Step:
-        """Advance by one step, without resetting."""
-        step = self.env.step(key, state, action, params)
-        return step._replace(obs=self._select(step.obs))
-
-    def _select(self, obs: jax.Array) -> jax.Array:
+    def observe(self, obs: jax.Array) -> jax.Array:
+        """The entries that are shown."""
         return obs[np.array(self.indices)]
 
     def observation_space(self, params: EnvParams) -> gymnasium.spaces.Space:

@@ -3,10 +3,12 @@
 import argparse
 import io
 import json
+import shlex
 import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -17,11 +19,13 @@ from benchmarks import (
     presets,
     results,
     startup,
+    tasks,
     throughput,
 )
 from benchmarks.jobs import Job, parse_job, parse_size, positive
 from benchmarks.spread import Spread, paired_ratio, spread
 from benchmarks.workers import ROOT, answer_lines
+from purejaxppo import cli
 from purejaxppo.presets import PRESETS
 
 FACTS = {
@@ -249,6 +253,57 @@ def test_a_preset_is_measured():
     figures = presets.measure("cleanrl", num_seeds=2, total_timesteps=512)
     assert (figures.env, figures.num_seeds) == ("CartPole-v1", 2)
     assert figures.diverged == 0 and 5 < figures.iqm < 200
+
+
+# --- Tasks --------------------------------------------------------------------------
+
+
+def outcome(task, iqm):
+    curve = [[iqm - 1, iqm - 1], [iqm, iqm], [iqm + 1, iqm + 1]]
+    return tasks.Outcome(task, 2, 64, iqm, 1.0, 2.0, 0.5, 0.0, 3.0, [32, 64], curve)
+
+
+def test_a_bar_is_to_be_reached_or_not_to_be_reached():
+    bar = tasks.TASKS["masked"].bar
+    below = tasks.TASKS["masked, mask hidden"].bar
+    assert bar is not None and below is not None
+    assert tasks.verdict(outcome("masked", bar)) == "reached"
+    assert tasks.verdict(outcome("masked", bar - 0.1)) == "**missed**"
+    assert tasks.verdict(outcome("masked, mask hidden", below)) == "**reached**"
+    assert tasks.verdict(outcome("masked, mask hidden", -0.9)) == "as it should be"
+    assert tasks.verdict(outcome("Breakout", 1.0)) == ""
+
+
+def test_every_task_is_a_command_that_is_understood():
+    for name, task in tasks.TASKS.items():
+        command, given = cli._parse(shlex.split(tasks.command(task, 16))[1:])
+        assert isinstance(command, cli.Train)
+        study = cli._study(command, given)
+        assert study.config == tasks.configured(task.changes), name
+        assert (study.env, study.num_seeds) == (task.env, 16)
+
+
+def test_tasks_have_a_page_and_a_picture(tmp_path, monkeypatch, capsys):
+    path, page = tmp_path / "tasks.json", tmp_path / "tasks.md"
+    monkeypatch.setattr(tasks, "use_this_machine", lambda: None)
+    monkeypatch.setattr(
+        tasks, "measure", lambda name, num_seeds, scale: outcome(name, 1.0)
+    )
+    picture = tmp_path / "tasks.png"
+    tasks.main(
+        ["--json", str(path), "--markdown", str(page), "--picture", str(picture)]
+    )
+    assert [row["task"] for row in written_rows(path)] == list(tasks.TASKS)
+    assert all(f"\n| {name} | " in page.read_text() for name in tasks.TASKS)
+    assert picture.stat().st_size > 10_000
+    assert "env_steps=[]" in capsys.readouterr().out
+
+
+def test_a_task_is_measured():
+    measured = tasks.measure("multi-discrete", num_seeds=2, scale=0.03)
+    assert measured.total_timesteps == 2560 and measured.num_seeds == 2
+    assert measured.worst <= measured.iqm <= 100
+    assert np.shape(measured.quartiles) == (3, len(measured.env_steps))
 
 
 def test_peers_get_our_jax_and_install_only_once(tmp_path, monkeypatch):

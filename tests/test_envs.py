@@ -24,6 +24,7 @@ ENVS = [
     sequence.FixedSequence,
     tmaze.TMaze,
     masked.Doors,
+    masked.DarkDoors,
     masked.MaskedGrid,
     masked.Console,
     gridworld.Gridworld,
@@ -427,6 +428,17 @@ def test_doors():
     assert doors_chain(1 / 32, 3 / 32) == pytest.approx(-0.997, abs=1e-3)
     assert total.mean() == pytest.approx(doors_chain(1 / 32, 3 / 32), abs=0.003)
     assert length.mean() == pytest.approx(8 / 7, abs=0.05) and flags[:, 0].all()
+
+
+def test_dark_doors():
+    """A light is no more than a hint where the mask is not shown."""
+
+    def lit(key, obs):
+        return jnp.argmax(obs[:-1])
+
+    total, length, flags = play(masked.DarkDoors(), [lit], 100, 1024)[0]
+    assert total.mean() == pytest.approx(doors_chain(2 / 29, 0), abs=0.005)
+    assert flags[:, 0].all() and length.mean() == pytest.approx(29 / 27, abs=0.03)
 
 
 def test_lights_do_not_tell_the_open_doors():

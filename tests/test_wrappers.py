@@ -10,9 +10,17 @@ import pytest
 from gymnasium import spaces
 
 import purejaxppo as ppo
-from envs import identity, moving, probes
+from envs import identity, masked, moving, probes
 from purejaxppo.environments import make_reset, make_step
-from purejaxppo.wrappers import FrameStack, SelectObservation, TimeLimit, Wrapper
+from purejaxppo.spaces import check_value
+from purejaxppo.wrappers import (
+    FrameStack,
+    HideMask,
+    ObservationWrapper,
+    SelectObservation,
+    TimeLimit,
+    Wrapper,
+)
 
 
 def rollout(env, params, num_steps, action=0):
@@ -222,6 +230,30 @@ def test_entries_are_selected_in_their_order(key):
     assert env.observation_space(params) == expected
 
 
+class Offering(ObservationWrapper):
+    """Observes more than one vector, and a mask."""
+
+    def observe(self, obs):
+        return {"a": obs, "b": -obs, "action_mask": jnp.ones(2, jnp.int8)}
+
+    def observation_space(self, params):
+        space = spaces.Box(-9, 9, (1,), np.float32)
+        return spaces.Dict(a=space, b=space, action_mask=spaces.MultiBinary(2))
+
+
+@pytest.mark.parametrize("inner", [masked.Doors(), Offering(probes.Counting())])
+def test_a_hidden_mask_is_all_that_is_missing(inner):
+    env, params = HideMask(inner), inner.default_params
+    obs, steps = rollout(env, params, 3)
+    full, others = rollout(inner, params, 3)
+    shown = [obs, *(step.obs for step in steps)]
+    for some, whole in zip(shown, [full, *(x.obs for x in others)], strict=True):
+        rest = {name: x for name, x in whole.items() if name != "action_mask"}
+        rest = rest["observation"] if list(rest) == ["observation"] else rest
+        jax.tree.map(np.testing.assert_array_equal, some, rest)
+        check_value(env.observation_space(params), some, "obs")
+
+
 def test_wrappers_keep_what_they_do_not_change():
     inner = moving.Moving()
     env = TimeLimit(FrameStack(inner, 2), 9)
@@ -263,6 +295,7 @@ BAD = [
     (lambda: SelectObservation(probes.Identity(), []), r"got \(\)"),
     (lambda: SelectObservation(identity.DiscreteIdentity(), [0]), "a vector .* Discr"),
     (lambda: SelectObservation(identity.BoxIdentity((2, 2)), [0]), "a vector .* Box"),
+    (lambda: HideMask(probes.Identity()), "observation_space to have action_mask, got"),
     (raw, "Wrapper.env to be an Environment, got CartPole"),
     (lambda: Wrapper(WRONG), "Wrapper.env to be an Environment, got float"),
 ]
