@@ -73,8 +73,7 @@ DOORS = MappingProxyType({"total_timesteps": 600_000, "num_envs": 16, **FAST})
 MINATAR = MappingProxyType(
     {
         "total_timesteps": 500_000,
-        "num_envs": 64,
-        "num_minibatches": 8,
+        "num_envs": 16,
         "learning_rate": 1e-3,
         "network.conv": "min_atar",
         "network.widths": "128",

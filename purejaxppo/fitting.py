@@ -26,8 +26,8 @@ def fit_environment(env: Environment, env_params: EnvParams) -> None:
 
     Raises:
       ValueError: an observation of `reset` or `step` is not of the space, with its
-        path; `step` returns no `Step`, or another kind of state than `reset`; or the
-        environment's own code raises.
+        path; `step` returns no `Step`, another kind of state than `reset`, or a reward
+        or flag that is no scalar; or the environment's own code raises.
     """
 
     def first_two(key: jax.Array) -> tuple[Any, Any]:
@@ -51,6 +51,10 @@ def fit_environment(env: Environment, env_params: EnvParams) -> None:
         raise ValueError(
             f"Expected step to return a state like reset's, {kinds[0]}, got {kinds[1]}."
         )
+    for name in ("reward", "terminated", "truncated"):
+        shape = jnp.shape(getattr(step, name))
+        if shape != ():
+            raise ValueError(f"Expected {name} to be a scalar, got shape {shape}.")
 
 
 def fit_spaces(config: Config, seen: gymnasium.Space, actions: gymnasium.Space) -> None:

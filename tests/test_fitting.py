@@ -141,6 +141,22 @@ class Plain(probes.Counting):
         return tuple(super().step(key, state, action, params))
 
 
+class Wide(probes.Counting):
+    """One of its numbers a step is no scalar."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def step(self, key, state, action, params):
+        step = super().step(key, state, action, params)
+        return step._replace(**{self.name: getattr(step, self.name)[None]})
+
+
+@pytest.mark.parametrize("name", ["reward", "terminated", "truncated"])
+def test_rewards_and_flags_are_scalars(name):
+    assert line(Wide(name)) == f"Expected {name} to be a scalar, got shape (1,)."
+
+
 class Raising(probes.Counting):
     def step(self, key, state, action, params):
         raise KeyError("no such thing")
