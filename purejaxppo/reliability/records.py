@@ -16,8 +16,8 @@ class Runs(NamedTuple):
         seeds: `[runs]` integers that tell the runs apart; 0, 1, ... if not known.
         finite: `[runs]` bools, whether all updates of a run were finite; `None` if
             nobody recorded it.
-        rollouts: `[runs, episodes]` returns of each run's final policy; `None` if it was
-            not evaluated.
+        rollouts: `[runs, episodes]` returns of each run's final policy; `None` if there
+            was no evaluation.
     """
 
     algorithm: str
@@ -54,6 +54,7 @@ def check_runs(runs: Runs) -> Runs:
         value = getattr(runs, field)
         if value is not None and len(value) != num_runs:
             raise ValueError(
-                f"Expected {field} of {name} to be of {num_runs} runs, got {len(value)}."
+                f"Expected {field} of {name} to be of {num_runs} runs, got "
+                f"{len(value)}."
             )
     return runs
