@@ -3,6 +3,10 @@
 A NaN is a missing score. It enters no aggregate, and `num_observed` counts the
 scores that do: show it beside the aggregate, a run that is left out is a finding.
 To pool runs x tasks as Agarwal et al. 2021 do, pass `scores.reshape(-1)`.
+
+`counts`, integers `[runs, ...]` that are broadcast against the scores, say how often
+each run counts: a bootstrap's resample is a row of counts, and the scores are sorted
+once for all resamples. They add up to at most the number of runs; 1 each if `None`.
 """
 
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -33,33 +37,36 @@ class Quartiles(NamedTuple):
     q75: Array
 
 
-def num_observed(scores: Array) -> Array:
+def num_observed(scores: Array, counts: Array | None = None) -> Array:
     """Return how many runs have a score.
 
     Args:
         scores: `[runs, ...]`, NaN where missing.
+        counts: how often each run counts, see the top of this file.
 
     Returns:
         `[...]`, integers.
     """
-    xp, scores = _as_scores(scores)
-    return xp.sum(xp.logical_not(xp.isnan(scores)), axis=0)
+    return ordered(scores, counts).upper[-1]
 
 
-def mean(scores: Array) -> Array:
+def mean(scores: Array, counts: Array | None = None) -> Array:
     """Return the mean over runs.
 
     Args:
         scores: `[runs, ...]`, NaN where missing.
+        counts: how often each run counts.
 
     Returns:
         `[...]`, NaN where no run has a score.
     """
     xp, scores = _as_scores(scores)
-    return mean_where(scores, xp.logical_not(xp.isnan(scores)), axis=0)
+    observed = xp.logical_not(xp.isnan(scores))
+    times = observed if counts is None else xp.where(observed, counts, 0)
+    return mean_where(scores, times, axis=0)
 
 
-def quantile(scores: Array, q: float) -> Array:
+def quantile(scores: Array, q: float, counts: Array | None = None) -> Array:
     """Return the linear `q` quantile over runs (NumPy's default method).
 
     Sorted scores s, position p = (n - 1) q: s[p], interpolated between its
@@ -68,6 +75,7 @@ def quantile(scores: Array, q: float) -> Array:
     Args:
         scores: `[runs, ...]`, NaN where missing.
         q: in [0, 1], static.
+        counts: how often each run counts.
 
     Returns:
         `[...]`, NaN where no run has a score.
@@ -78,10 +86,13 @@ def quantile(scores: Array, q: float) -> Array:
     if not 0 <= q <= 1:
         raise ValueError(f"Expected q to be in [0, 1], got {q!r}")
     xp, scores = _as_scores(scores)
+    order = ordered(scores, counts)
+    count = order.upper[-1]
+    # A table over every count, made by NumPy in float64: computed in float32 on a
+    # device a rank could fall one short.
     position = np.maximum(np.arange(scores.shape[0] + 1) - 1, 0) * q
-    ordered, count = xp.sort(scores, axis=0), num_observed(scores)
-    low = _at_rank(ordered, np.floor(position), count)
-    high = _at_rank(ordered, np.ceil(position), count)
+    low = _at_rank(order, xp.asarray(np.floor(position).astype(int))[count])
+    high = _at_rank(order, xp.asarray(np.ceil(position).astype(int))[count])
     weight = xp.asarray(position - np.floor(position), dtype=scores.dtype)[count]
     # Equal neighbours are returned as they are: a constant has no spread, not even
     # by rounding, and infinite ones do not become inf - inf.
@@ -90,19 +101,20 @@ def quantile(scores: Array, q: float) -> Array:
     return xp.where(equal, low, between)
 
 
-def median(scores: Array) -> Array:
+def median(scores: Array, counts: Array | None = None) -> Array:
     """Return the median over runs.
 
     Args:
         scores: `[runs, ...]`, NaN where missing.
+        counts: how often each run counts.
 
     Returns:
         `[...]`, NaN where no run has a score.
     """
-    return quantile(scores, 0.5)
+    return quantile(scores, 0.5, counts)
 
 
-def iqm(scores: Array) -> Array:
+def iqm(scores: Array, counts: Array | None = None) -> Array:
     """Return the interquartile mean: the mean of the middle half of the runs.
 
     Sorted scores s of n runs, c = floor(n / 4): mean of s[c : n - c]. Equal to
@@ -111,17 +123,17 @@ def iqm(scores: Array) -> Array:
 
     Args:
         scores: `[runs, ...]`, NaN where missing.
+        counts: how often each run counts.
 
     Returns:
         `[...]`, NaN where no run has a score.
     """
-    _, scores = _as_scores(scores)
-    count = num_observed(scores)
-    cut = count // 4
-    return _mean_of_ranks(scores, cut, count - cut)
+    order = ordered(scores, counts)
+    count = order.upper[-1]
+    return _mean_of_ranks(order, count // 4, count - count // 4)
 
 
-def iqr(scores: Array) -> Quartiles:
+def iqr(scores: Array, counts: Array | None = None) -> Quartiles:
     """Return the interquartile range over runs as its two bounds.
 
     Its width `q75 - q25` is the dispersion of Chan et al. 2020, "Measuring the
@@ -129,14 +141,48 @@ def iqr(scores: Array) -> Quartiles:
 
     Args:
         scores: `[runs, ...]`, NaN where missing.
+        counts: how often each run counts.
 
     Returns:
         The 25th and the 75th percentile, each `[...]`.
     """
-    return Quartiles(q25=quantile(scores, 0.25), q75=quantile(scores, 0.75))
+    low, high = quantile(scores, 0.25, counts), quantile(scores, 0.75, counts)
+    return Quartiles(q25=low, q75=high)
 
 
-def cvar(scores: Array, alpha: float, tail: Tail = "lower") -> Array:
+def std(scores: Array, counts: Array | None = None) -> Array:
+    """Return the standard deviation over n runs, its square divided by n - 1.
+
+    Args:
+        scores: `[runs, ...]`, NaN where missing.
+        counts: how often each run counts.
+
+    Returns:
+        `[...]`, NaN where fewer than two runs have a score.
+    """
+    xp, scores = _as_scores(scores)
+    n = xp.astype(num_observed(scores, counts), scores.dtype)
+    square = mean(xp.square(scores - mean(scores, counts)[None]), counts)
+    return xp.where(n > 1, xp.sqrt(square * n / xp.maximum(n - 1, 1)), xp.nan)
+
+
+def mad(scores: Array, counts: Array | None = None) -> Array:
+    """Return the median absolute deviation from the median over runs.
+
+    Args:
+        scores: `[runs, ...]`, NaN where missing.
+        counts: how often each run counts.
+
+    Returns:
+        `[...]`, NaN where no run has a score.
+    """
+    xp, scores = _as_scores(scores)
+    return median(xp.abs(scores - median(scores, counts)[None]), counts)
+
+
+def cvar(
+    scores: Array, alpha: float, tail: Tail = "lower", counts: Array | None = None
+) -> Array:
     """Return the conditional value at risk: the mean of the worst `alpha` of runs.
 
     Sorted scores s of n observed runs, k = floor(alpha (n - 1)) + 1: the mean of
@@ -152,6 +198,7 @@ def cvar(scores: Array, alpha: float, tail: Tail = "lower") -> Array:
         scores: `[runs, ...]`, NaN where missing.
         alpha: in (0, 0.5], static: the share of the runs in the tail.
         tail: "lower" where high scores are good, "upper" where low ones are.
+        counts: how often each run counts.
 
     Returns:
         `[...]`, NaN where alpha n < 1 with n observed runs: such a tail holds no
@@ -162,18 +209,18 @@ def cvar(scores: Array, alpha: float, tail: Tail = "lower") -> Array:
     """
     if tail not in ("lower", "upper"):
         raise ValueError(f'Expected tail to be "lower" or "upper", got {tail!r}')
-    _, scores = _as_scores(scores)
-    size, count = tail_size(scores, alpha), num_observed(scores)
-    first = 0 if tail == "lower" else count - size
-    return _mean_of_ranks(scores, first, first + size)
+    size, order = tail_size(scores, alpha, counts), ordered(scores, counts)
+    first = (order.upper[-1] - size) * (tail == "upper")
+    return _mean_of_ranks(order, first, first + size)
 
 
-def tail_size(scores: Array, alpha: float) -> Array:
+def tail_size(scores: Array, alpha: float, counts: Array | None = None) -> Array:
     """Return how many runs are in the tail that `cvar` averages.
 
     Args:
         scores: `[runs, ...]`, NaN where missing.
         alpha: in (0, 0.5], static.
+        counts: how often each run counts.
 
     Returns:
         `[...]`, integers: floor(alpha (n - 1)) + 1 for n observed runs, 0 where
@@ -184,12 +231,11 @@ def tail_size(scores: Array, alpha: float) -> Array:
     """
     check_alpha(alpha)
     xp, scores = _as_scores(scores)
-    # A table over every count, made by NumPy in float64: computed in float32 on a
-    # device a size could fall one short.
+    # A table for the reason given in `quantile`.
     count = np.arange(scores.shape[0] + 1)
     size = np.floor(alpha * (count - 1) + _ROUNDING).astype(int) + 1
     size[alpha * count < 1 - _ROUNDING] = 0
-    return xp.asarray(size)[num_observed(scores)]
+    return xp.asarray(size)[num_observed(scores, counts)]
 
 
 def check_alpha(alpha: float) -> None:
@@ -205,6 +251,42 @@ def check_alpha(alpha: float) -> None:
         raise ValueError(f"Expected alpha to be in (0, 0.5], got {alpha!r}.")
 
 
+class Ordered(NamedTuple):
+    """Scores in increasing order, missing ones last.
+
+    Attributes:
+        scores: `[runs, ...]`.
+        upper: `[runs, ...]` integers: how many runs there are up to each of them, so
+            that a run that counts c times has the ranks upper - c to upper - 1. A
+            missing score has none.
+    """
+
+    scores: Array
+    upper: Array
+
+
+def ordered(scores: Array, counts: Array | None = None) -> Ordered:
+    """Sort the scores of runs; see `Ordered`.
+
+    Args:
+        scores: `[runs, ...]`, NaN where missing.
+        counts: how often each run counts.
+    """
+    xp, scores = _as_scores(scores)
+    if counts is None:
+        ranked = xp.sort(scores, axis=0)
+        times = xp.astype(xp.logical_not(xp.isnan(ranked)), int)
+        return Ordered(ranked, xp.cumulative_sum(times, axis=0))
+    index = xp.argsort(scores, axis=0)
+    ranked = xp.take_along_axis(scores, index, axis=0)
+    shape = np.broadcast_shapes(scores.shape, counts.shape)
+    times = xp.take_along_axis(
+        xp.broadcast_to(counts, shape), xp.broadcast_to(index, shape), axis=0
+    )
+    times = xp.where(xp.isnan(ranked), 0, times)
+    return Ordered(xp.broadcast_to(ranked, shape), xp.cumulative_sum(times, axis=0))
+
+
 def _as_scores(scores: Array) -> tuple[Any, Array]:
     xp, scores = as_floating(scores)
     if scores.ndim == 0 or scores.shape[0] == 0:
@@ -214,19 +296,18 @@ def _as_scores(scores: Array) -> tuple[Any, Array]:
     return xp, scores
 
 
-def _at_rank(ordered: Array, rank_of_count: np.ndarray, count: Array) -> Array:
-    """Return the sorted score at the rank which a table gives for each count."""
-    xp = ordered.__array_namespace__()
-    # The table is made by NumPy in float64 for the reason given in `tail_size`.
-    rank = xp.asarray(rank_of_count.astype(int))[count]
-    return xp.take_along_axis(ordered, xp.expand_dims(rank, axis=0), axis=0)[0]
+def _at_rank(order: Ordered, rank: Array) -> Array:
+    """Return the score `[...]` at each rank; NaN where there is none."""
+    xp = order.scores.__array_namespace__()
+    place = xp.sum(order.upper <= rank[None], axis=0)
+    place = xp.minimum(place, order.scores.shape[0] - 1)
+    found = xp.take_along_axis(order.scores, place[None], axis=0)[0]
+    return xp.where(order.upper[-1] > rank, found, xp.nan)
 
 
-def _mean_of_ranks(scores: Array, first: Array | int, stop: Array) -> Array:
+def _mean_of_ranks(order: Ordered, first: Array, stop: Array) -> Array:
     """Return the mean of the sorted scores from rank `first` to before `stop`."""
-    xp = scores.__array_namespace__()
-    rank = xp.arange(scores.shape[0]).reshape((-1,) + (1,) * (scores.ndim - 1))
-    rank = xp.broadcast_to(rank, scores.shape)
-    start = xp.broadcast_to(xp.asarray(first), stop.shape)
-    inside = (rank >= start[None]) & (rank < stop[None])
-    return mean_where(xp.sort(scores, axis=0), inside, axis=0)
+    xp = order.scores.__array_namespace__()
+    inside = xp.clip(order.upper, first[None], stop[None])
+    times = inside - xp.concat((first[None], inside[:-1]), axis=0)
+    return mean_where(order.scores, times, axis=0)

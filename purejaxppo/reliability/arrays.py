@@ -40,18 +40,19 @@ def as_floating(values: Array) -> tuple[Any, Array]:
     return xp, values
 
 
-def mean_where(values: Array, mask: Array, axis: int) -> Array:
-    """Return the mean of `values` over `axis` where `mask`; NaN where none is.
+def mean_where(values: Array, times: Array, axis: int) -> Array:
+    """Return the mean of `values` over `axis`, each counted `times`; NaN of none.
 
     Args:
-        values: any shape, floating point.
-        mask: bools of the same shape.
+        values: any shape, floating point; those counted 0 times may be NaN.
+        times: bools or integers, broadcast against the values but over `axis`.
         axis: the axis that is averaged away.
 
     Returns:
-        The shape of `values` without `axis`.
+        The broadcast shape without `axis`.
     """
     xp = values.__array_namespace__()
-    total = xp.sum(xp.where(mask, values, 0), axis=axis)
-    count = xp.sum(xp.astype(mask, values.dtype), axis=axis)
+    weight = xp.astype(times, values.dtype)
+    total = xp.sum(xp.where(times > 0, values, 0) * weight, axis=axis)
+    count = xp.sum(weight, axis=axis)
     return xp.where(count > 0, total / xp.maximum(count, 1), xp.nan)
