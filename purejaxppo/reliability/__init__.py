@@ -5,16 +5,52 @@ of this library. Figures are in `purejaxppo.reliability.plots`, which is importe
 name because it imports matplotlib.
 """
 
+from purejaxppo.reliability.across_runs import (
+    dispersion_across_rollouts,
+    dispersion_across_runs,
+    risk_across_rollouts,
+    risk_across_runs,
+)
+from purejaxppo.reliability.across_time import (
+    curve_range,
+    differences,
+    dispersion_across_time,
+    drawdown,
+    in_units,
+    long_term_risk,
+    max_drawdown,
+    short_term_risk,
+    spread,
+)
 from purejaxppo.reliability.aggregates import (
     Quartiles,
     cvar,
     iqm,
     iqr,
+    mad,
     mean,
     median,
     num_observed,
     quantile,
+    std,
     tail_size,
+)
+from purejaxppo.reliability.cells import (
+    AcrossRuns,
+    Definition,
+    WithinRuns,
+    across_runs,
+    intervals,
+    within_runs,
+)
+from purejaxppo.reliability.comparisons import (
+    Contrast,
+    Power,
+    corrected,
+    permutation_test,
+    permutation_test_of,
+    power,
+    ranks,
 )
 from purejaxppo.reliability.curves import (
     binned,
@@ -22,25 +58,73 @@ from purejaxppo.reliability.curves import (
     fill_forward,
     final_performance,
 )
+from purejaxppo.reliability.filters import low_pass, regular, resampled
+from purejaxppo.reliability.intervals import Interval, bootstrap, resample
+from purejaxppo.reliability.records import Runs
+from purejaxppo.reliability.scores import (
+    normalized,
+    optimality_gap,
+    performance_profile,
+    probability_of_improvement,
+)
 from purejaxppo.reliability.summary import Summary, summarize
 from purejaxppo.reliability.table import markdown, render
 
 __all__ = [
+    "AcrossRuns",
+    "Contrast",
+    "Definition",
+    "Interval",
+    "Power",
     "Quartiles",
+    "Runs",
     "Summary",
+    "WithinRuns",
+    "across_runs",
     "binned",
+    "bootstrap",
+    "corrected",
+    "curve_range",
     "cvar",
+    "differences",
+    "dispersion_across_rollouts",
+    "dispersion_across_runs",
+    "dispersion_across_time",
+    "drawdown",
     "entropy_collapsed",
     "fill_forward",
     "final_performance",
+    "in_units",
+    "intervals",
     "iqm",
     "iqr",
+    "long_term_risk",
+    "low_pass",
+    "mad",
     "markdown",
+    "max_drawdown",
     "mean",
     "median",
+    "normalized",
     "num_observed",
+    "optimality_gap",
+    "performance_profile",
+    "permutation_test",
+    "permutation_test_of",
+    "power",
+    "probability_of_improvement",
     "quantile",
+    "ranks",
+    "regular",
     "render",
+    "resample",
+    "resampled",
+    "risk_across_rollouts",
+    "risk_across_runs",
+    "short_term_risk",
+    "spread",
+    "std",
     "summarize",
     "tail_size",
+    "within_runs",
 ]

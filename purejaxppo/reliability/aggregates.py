@@ -85,20 +85,7 @@ def quantile(scores: Array, q: float, counts: Array | None = None) -> Array:
     """
     if not 0 <= q <= 1:
         raise ValueError(f"Expected q to be in [0, 1], got {q!r}")
-    xp, scores = _as_scores(scores)
-    order = ordered(scores, counts)
-    count = order.upper[-1]
-    # A table over every count, made by NumPy in float64: computed in float32 on a
-    # device a rank could fall one short.
-    position = np.maximum(np.arange(scores.shape[0] + 1) - 1, 0) * q
-    low = _at_rank(order, xp.asarray(np.floor(position).astype(int))[count])
-    high = _at_rank(order, xp.asarray(np.ceil(position).astype(int))[count])
-    weight = xp.asarray(position - np.floor(position), dtype=scores.dtype)[count]
-    # Equal neighbours are returned as they are: a constant has no spread, not even
-    # by rounding, and infinite ones do not become inf - inf.
-    equal = low == high
-    between = low * (1 - weight) + xp.where(equal, 0, high) * weight
-    return xp.where(equal, low, between)
+    return _quantile(ordered(scores, counts), q)
 
 
 def median(scores: Array, counts: Array | None = None) -> Array:
@@ -146,8 +133,8 @@ def iqr(scores: Array, counts: Array | None = None) -> Quartiles:
     Returns:
         The 25th and the 75th percentile, each `[...]`.
     """
-    low, high = quantile(scores, 0.25, counts), quantile(scores, 0.75, counts)
-    return Quartiles(q25=low, q75=high)
+    order = ordered(scores, counts)
+    return Quartiles(q25=_quantile(order, 0.25), q75=_quantile(order, 0.75))
 
 
 def std(scores: Array, counts: Array | None = None) -> Array:
@@ -209,7 +196,8 @@ def cvar(
     """
     if tail not in ("lower", "upper"):
         raise ValueError(f'Expected tail to be "lower" or "upper", got {tail!r}')
-    size, order = tail_size(scores, alpha, counts), ordered(scores, counts)
+    order = ordered(scores, counts)
+    size = _tail_size(order, alpha)
     first = (order.upper[-1] - size) * (tail == "upper")
     return _mean_of_ranks(order, first, first + size)
 
@@ -229,13 +217,7 @@ def tail_size(scores: Array, alpha: float, counts: Array | None = None) -> Array
     Raises:
         ValueError: `alpha` is out of range.
     """
-    check_alpha(alpha)
-    xp, scores = _as_scores(scores)
-    # A table for the reason given in `quantile`.
-    count = np.arange(scores.shape[0] + 1)
-    size = np.floor(alpha * (count - 1) + _ROUNDING).astype(int) + 1
-    size[alpha * count < 1 - _ROUNDING] = 0
-    return xp.asarray(size)[num_observed(scores, counts)]
+    return _tail_size(ordered(scores, counts), alpha)
 
 
 def check_alpha(alpha: float) -> None:
@@ -284,7 +266,33 @@ def ordered(scores: Array, counts: Array | None = None) -> Ordered:
         xp.broadcast_to(counts, shape), xp.broadcast_to(index, shape), axis=0
     )
     times = xp.where(xp.isnan(ranked), 0, times)
-    return Ordered(xp.broadcast_to(ranked, shape), xp.cumulative_sum(times, axis=0))
+    upper = xp.cumulative_sum(times, axis=0, dtype=times.dtype)
+    return Ordered(xp.broadcast_to(ranked, shape), upper)
+
+
+def _quantile(order: Ordered, q: float) -> Array:
+    xp, count = order.scores.__array_namespace__(), order.upper[-1]
+    # A table over every count, made by NumPy in float64: computed in float32 on a
+    # device a rank could fall one short.
+    position = np.maximum(np.arange(order.scores.shape[0] + 1) - 1, 0) * q
+    low = _at_rank(order, xp.asarray(np.floor(position).astype(int))[count])
+    high = _at_rank(order, xp.asarray(np.ceil(position).astype(int))[count])
+    weight = position - np.floor(position)
+    weight = xp.asarray(weight, dtype=order.scores.dtype)[count]
+    # Equal neighbours are returned as they are: a constant has no spread, not even
+    # by rounding, and infinite ones do not become inf - inf.
+    equal = low == high
+    between = low * (1 - weight) + xp.where(equal, 0, high) * weight
+    return xp.where(equal, low, between)
+
+
+def _tail_size(order: Ordered, alpha: float) -> Array:
+    check_alpha(alpha)
+    # A table for the reason given in `_quantile`.
+    count = np.arange(order.scores.shape[0] + 1)
+    size = np.floor(alpha * (count - 1) + _ROUNDING).astype(int) + 1
+    size[alpha * count < 1 - _ROUNDING] = 0
+    return order.scores.__array_namespace__().asarray(size)[order.upper[-1]]
 
 
 def _as_scores(scores: Array) -> tuple[Any, Array]:

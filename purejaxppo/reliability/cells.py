@@ -1,0 +1,264 @@
+"""The table of dispersion and risk: over a run's time, over runs, over rollouts.
+
+| | dispersion | risk |
+| --- | --- | --- |
+| across time | spread of changes in a sliding window | CVaR of changes, of drawdown |
+| across runs | spread over runs | CVaR over runs |
+| across rollouts of a fixed policy | spread over episodes | CVaR over episodes |
+
+Source: Chan et al. 2020, "Measuring the reliability of reinforcement learning
+algorithms".
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from purejaxppo.reliability import aggregates
+from purejaxppo.reliability.across_runs import (
+    dispersion_across_rollouts,
+    dispersion_across_runs,
+    risk_across_rollouts,
+    risk_across_runs,
+)
+from purejaxppo.reliability.across_time import (
+    Measure,
+    curve_range,
+    dispersion_across_time,
+    in_units,
+    long_term_risk,
+    short_term_risk,
+)
+from purejaxppo.reliability.arrays import Array, as_floating
+from purejaxppo.reliability.filters import GRID, low_pass, regular, resampled
+from purejaxppo.reliability.intervals import Interval, Method, bootstrap, resample
+from purejaxppo.reliability.records import Runs
+
+FRAMES = ("beginning", "middle", "end")
+"""Thirds of the training; in each, the median over its evaluation points is taken."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Definition:
+    """The numbers that the six cells are defined by.
+
+    Times are shares of the training, from 0 to its last step: the defaults are those of
+    Chan et al. 2020 for 2M steps, windows of 100k every 100k from 50k on.
+
+    Attributes:
+        alpha: share of the worst changes, points, runs or episodes in a CVaR.
+        measure: of dispersion: "iqr", "mad" or "std".
+        window: width of the sliding window.
+        every: distance of the evaluation points; the first is at half of it.
+        threshold: of the low-pass filter, a share of the Nyquist frequency.
+        grid: points of the regular grid that curves are filtered on.
+        normalize: give changes, drawdowns and runs in units of each run's
+            `curve_range`, rollouts in units of their median.
+    """
+
+    alpha: float = 0.05
+    measure: Measure = "iqr"
+    window: float = 0.05
+    every: float = 0.05
+    threshold: float = 0.01
+    grid: int = GRID
+    normalize: bool = True
+
+    def __post_init__(self) -> None:
+        aggregates.check_alpha(self.alpha)
+        for name in ("window", "every", "threshold"):
+            value = getattr(self, name)
+            if not 0 < value < 1:
+                raise ValueError(f"Expected {name} to be in (0, 1), got {value!r}.")
+        if self.grid < 2:
+            raise ValueError(f"Expected grid to be at least 2, got {self.grid!r}.")
+
+    @property
+    def points(self) -> np.ndarray:
+        """`[points]` evaluation points, as shares of the training."""
+        return np.arange(self.every / 2, 1 + 1e-9, self.every)
+
+    def in_frames(self, values: Array) -> Array:
+        """Return the median over the evaluation points of each time frame.
+
+        Args:
+            values: `[points, ...]`, NaN where missing.
+
+        Returns:
+            `[3, ...]`.
+        """
+        xp, values = as_floating(values)
+        frame = np.minimum((self.points * len(FRAMES)).astype(int), len(FRAMES) - 1)
+        medians = [aggregates.median(values[frame == i]) for i in range(len(FRAMES))]
+        return xp.stack(medians)
+
+
+class WithinRuns(NamedTuple):
+    """What each run has by itself.
+
+    Attributes:
+        dispersion_across_time: `[runs, 3]` at the beginning, in the middle, at the end;
+            lower is better, as `long_term_risk` and `dispersion_across_rollouts`.
+        short_term_risk: `[runs]`, higher is better.
+        long_term_risk: `[runs]`.
+        dispersion_across_rollouts: `[runs]`, `None` without rollouts.
+        risk_across_rollouts: `[runs]`, higher is better; `None` without rollouts.
+    """
+
+    dispersion_across_time: Array
+    short_term_risk: Array
+    long_term_risk: Array
+    dispersion_across_rollouts: Array | None
+    risk_across_rollouts: Array | None
+
+
+class AcrossRuns(NamedTuple):
+    """What only all runs together have, `[3, resamples]` by time frame.
+
+    Attributes:
+        dispersion_across_runs: lower is better.
+        risk_across_runs: higher is better.
+    """
+
+    dispersion_across_runs: Array
+    risk_across_runs: Array
+
+
+HIGHER_IS_BETTER = {
+    "dispersion_across_time": False,
+    "short_term_risk": True,
+    "long_term_risk": False,
+    "dispersion_across_runs": False,
+    "risk_across_runs": True,
+    "dispersion_across_rollouts": False,
+    "risk_across_rollouts": True,
+}
+"""The cells, in the order of the table."""
+
+
+def within_runs(
+    env_steps: np.ndarray,
+    curves: Array,
+    rollouts: Array | None = None,
+    definition: Definition = Definition(),
+) -> WithinRuns:
+    """Return the cells that each run has by itself.
+
+    Args:
+        env_steps: `[time]`, increasing, static.
+        curves: `[runs, time]`, NaN where nothing was observed.
+        rollouts: `[runs, episodes]` returns of the runs' final policies.
+        definition: of the cells.
+
+    Raises:
+        ValueError: steps do not fit the curves.
+    """
+    xp, curves = as_floating(curves)
+    steps, of = np.asarray(env_steps, float), definition
+    unit = curve_range(curves) if of.normalize else xp.ones_like(curves[:, 0])
+    spread = dispersion_across_time(
+        steps, curves, of.points * steps[-1], of.window * steps[-1], of.measure
+    )
+    dispersion = risk = None
+    if rollouts is not None:
+        dispersion = dispersion_across_rollouts(rollouts, of.measure, of.normalize)
+        risk = risk_across_rollouts(rollouts, of.alpha, of.normalize)
+    return WithinRuns(
+        dispersion_across_time=of.in_frames(in_units(spread, unit[:, None]).T).T,
+        short_term_risk=in_units(short_term_risk(steps, curves, of.alpha), unit),
+        long_term_risk=in_units(long_term_risk(curves, of.alpha), unit),
+        dispersion_across_rollouts=dispersion,
+        risk_across_rollouts=risk,
+    )
+
+
+def across_runs(
+    env_steps: np.ndarray,
+    curves: Array,
+    definition: Definition = Definition(),
+) -> Callable[[Array], AcrossRuns]:
+    """Return the cells that only all runs together have, for any counts of the runs.
+
+    Args:
+        env_steps: `[time]`, increasing, static.
+        curves: `[runs, time]`, NaN where nothing was observed.
+        definition: of the cells.
+
+    Returns:
+        counts `[runs, resamples]` -> cells `[3, resamples]`.
+
+    Raises:
+        ValueError: steps do not fit the curves.
+    """
+    _, curves = as_floating(curves)
+    of, grid = definition, regular(env_steps, definition.grid)
+    smooth = low_pass(resampled(env_steps, curves, grid), of.threshold)
+    nearest = np.abs(grid[None] - of.points[:, None] * grid[-1]).argmin(axis=1)
+    level = smooth[:, nearest, None]
+    unit = curve_range(curves)[:, None, None] if of.normalize else None
+
+    def cells(counts: Array) -> AcrossRuns:
+        times = counts[:, None]
+        return AcrossRuns(
+            of.in_frames(dispersion_across_runs(level, unit, of.measure, times)),
+            of.in_frames(risk_across_runs(level, of.alpha, unit, times)),
+        )
+
+    return cells
+
+
+def intervals(
+    key: Any,
+    runs: Runs,
+    definition: Definition = Definition(),
+    num_resamples: int = 2000,
+    confidence: float = 0.95,
+    method: Method = "percentile",
+) -> dict[str, Interval]:
+    """Return all cells of a study with their bootstrap intervals over runs.
+
+    Args:
+        key: a JAX key, or an integer seed.
+        runs: what was measured.
+        definition: of the cells.
+        num_resamples: of the bootstrap.
+        confidence: of the intervals, in (0, 1).
+        method: of the intervals, see `intervals.bootstrap`.
+
+    Returns:
+        A cell's name -> its estimate and ends, `[3]` by time frame or scalars; of what
+        each run has, the median over runs. Without rollouts, without their cells.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+    counts = resample(key, [(len(runs.curves),)], num_resamples)
+    within = within_runs(runs.env_steps, runs.curves, runs.rollouts, definition)
+    statistics: dict[str, Any] = {
+        name: partial(_median, values)
+        for name, values in within._asdict().items()
+        if values is not None
+    }
+    of_all = across_runs(runs.env_steps, runs.curves, definition)
+    found = {
+        name: bootstrap(statistic, counts, confidence, method)
+        for name, statistic in statistics.items()
+    }
+    # Both at once, since each sorts all runs.
+    both = bootstrap(lambda c: _stacked(of_all(c)), counts, confidence, method)
+    for i, name in enumerate(AcrossRuns._fields):
+        found[name] = Interval(*(x[i] for x in both))
+    return {name: found[name] for name in HIGHER_IS_BETTER if name in found}
+
+
+def _median(values: Array, counts: Array) -> Array:
+    """`[runs, ...]`, counts `[runs, resamples]` -> `[..., resamples]`."""
+    shape = (counts.shape[0], *(1,) * (values.ndim - 1), counts.shape[-1])
+    return aggregates.median(values[..., None], counts.reshape(shape))
+
+
+def _stacked(cells: AcrossRuns) -> Array:
+    return cells[0].__array_namespace__().stack(cells)

@@ -1,0 +1,228 @@
+"""Tests of whether one algorithm is better than another, and how many runs that takes.
+
+Ranks are within a task, over all runs of all algorithms, 1 for the best, ties in the
+middle. Source: Chan et al. 2020, "Measuring the reliability of reinforcement learning
+algorithms", section 4.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+Correction: TypeAlias = Literal["bh", "by", "none"]
+
+CORRECTIONS = ("bh", "by", "none")
+
+
+def ranks(scores: Sequence[np.ndarray], higher_is_better: bool = True) -> list:
+    """Return the rank of each run among all runs of all algorithms on a task.
+
+    Args:
+        scores: `[runs]` of each algorithm, NaN where missing.
+        higher_is_better: which end has rank 1.
+
+    Returns:
+        `[runs]` of each algorithm; missing scores share the last ranks.
+    """
+    from scipy.stats import rankdata
+
+    pooled = np.concatenate([np.asarray(x, float) for x in scores])
+    worst = -np.inf if higher_is_better else np.inf
+    pooled = np.where(np.isnan(pooled), worst, pooled)
+    ranked = rankdata(-pooled if higher_is_better else pooled)
+    return np.split(ranked, np.cumsum([len(x) for x in scores])[:-1])
+
+
+def mean_rank_difference(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the mean rank of y less that of x among both: > 0 where x is better.
+
+    Args:
+        x: `[..., n]` ranks of one algorithm's runs.
+        y: `[..., m]` the other's.
+    """
+    return y.mean(axis=-1) - x.mean(axis=-1)
+
+
+class Contrast(NamedTuple):
+    """A difference, and how often chance alone makes one as large.
+
+    Attributes:
+        difference: > 0 where the first algorithm is better.
+        p_value: two-sided, in (0, 1].
+    """
+
+    difference: float
+    p_value: float
+
+
+def permutation_test(
+    seed: int,
+    x: Sequence[np.ndarray],
+    y: Sequence[np.ndarray],
+    num_permutations: int = 10_000,
+    higher_is_better: bool = True,
+) -> Contrast:
+    """Return whether two algorithms differ in the mean rank of their runs.
+
+    The runs of each task are dealt anew to the two algorithms; the mean over tasks of
+    `mean_rank_difference` T is compared with those T* of chance,
+    p = (1 + #{|T*| >= |T|}) / (1 + permutations).
+
+    Args:
+        seed: of NumPy's generator.
+        x: scores `[runs]` of one algorithm on each task.
+        y: the other's, on the same tasks.
+        num_permutations: how often runs are dealt anew.
+        higher_is_better: which scores are good.
+
+    Raises:
+        ValueError: they have not the same number of tasks, or there is no run.
+    """
+    _check_pairs(x, y)
+    generator = np.random.default_rng(seed)
+    observed, chance = 0.0, np.zeros(num_permutations)
+    for one, other in zip(x, y, strict=True):
+        first, second = ranks([one, other], higher_is_better)
+        observed += float(mean_rank_difference(first, second)) / len(x)
+        pooled = np.concatenate([first, second])
+        dealt = generator.permuted(np.tile(pooled, (num_permutations, 1)), axis=1)
+        n = len(first)
+        chance += mean_rank_difference(dealt[:, :n], dealt[:, n:]) / len(x)
+    return Contrast(observed, _two_sided(observed, chance))
+
+
+def permutation_test_of(
+    seed: int,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    x: Sequence[np.ndarray],
+    y: Sequence[np.ndarray],
+    num_permutations: int = 1_000,
+) -> Contrast:
+    """Return whether two algorithms differ in a statistic over runs.
+
+    As `permutation_test`, but with T the mean over tasks of statistic(x) -
+    statistic(y), made anew of the dealt runs: for what no single run has, such as a
+    dispersion or a CVaR over runs.
+
+    Args:
+        seed: of NumPy's generator.
+        statistic: runs `[runs, ...]` -> a number, the higher the better.
+        x: runs `[runs, ...]` of one algorithm on each task.
+        y: the other's, on the same tasks.
+        num_permutations: how often runs are dealt anew.
+
+    Raises:
+        ValueError: they have not the same number of tasks, or there is no run.
+    """
+    _check_pairs(x, y)
+    generator = np.random.default_rng(seed)
+    observed, chance = 0.0, np.zeros(num_permutations)
+    for one, other in zip(x, y, strict=True):
+        observed += float(statistic(one) - statistic(other)) / len(x)
+        pooled, n = np.concatenate([one, other]), len(one)
+        for i in range(num_permutations):
+            dealt = pooled[generator.permutation(len(pooled))]
+            chance[i] += (statistic(dealt[:n]) - statistic(dealt[n:])) / len(x)
+    return Contrast(observed, _two_sided(observed, chance))
+
+
+def _two_sided(observed: float, chance: np.ndarray) -> float:
+    # What is equal but for rounding counts as equal.
+    as_large = np.abs(chance) >= np.abs(observed) * (1 - 1e-12)
+    return float((1 + as_large.sum()) / (1 + chance.size))
+
+
+def _check_pairs(x: Sequence[np.ndarray], y: Sequence[np.ndarray]) -> None:
+    if len(x) != len(y) or not x:
+        raise ValueError(
+            f"Expected both algorithms on the same tasks, got {len(x)} and {len(y)}."
+        )
+    if min(len(runs) for runs in (*x, *y)) == 0:
+        raise ValueError("Expected at least one run of each algorithm and task, got 0.")
+
+
+def corrected(p_values: np.ndarray, correction: Correction = "bh") -> np.ndarray:
+    """Return p values of many tests at once that bound the share of false findings.
+
+    Args:
+        p_values: `[tests]` in [0, 1].
+        correction: "bh", Benjamini and Hochberg 1995 (independent tests, or positively
+            dependent ones); "by", Benjamini and Yekutieli 2001 (any); "none".
+
+    Raises:
+        ValueError: no such correction.
+    """
+    from scipy.stats import false_discovery_control
+
+    if correction not in CORRECTIONS:
+        raise ValueError(
+            f"Expected correction to be one of {', '.join(CORRECTIONS)}, got "
+            f"{correction!r}."
+        )
+    values = np.asarray(p_values, float)
+    if correction == "none" or values.size == 0:
+        return values
+    return false_discovery_control(values, method=correction)
+
+
+class Power(NamedTuple):
+    """How often a test would tell two algorithms apart, by the number of runs.
+
+    Attributes:
+        num_runs: `[sizes]` runs of each algorithm.
+        power: `[sizes]` shares of the resamples in which the test finds a difference.
+        needed: the least number of runs from which on the power is as asked for; `None`
+            where none of the sizes has it.
+    """
+
+    num_runs: np.ndarray
+    power: np.ndarray
+    needed: int | None
+
+
+SIZES = (3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256)
+
+
+def power(
+    seed: int,
+    x: np.ndarray,
+    y: np.ndarray,
+    sizes: Sequence[int] = SIZES,
+    level: float = 0.05,
+    wanted: float = 0.8,
+    num_resamples: int = 1_000,
+) -> Power:
+    """Return how many runs tell two algorithms apart at the spread that was measured.
+
+    So many runs of each are drawn with replacement, and the two-sided test of Mann and
+    Whitney is made on them. It is blind to a difference that the measured runs do not
+    show, and optimistic where they are few.
+
+    Args:
+        seed: of NumPy's generator.
+        x: `[n]` scores of one algorithm, without NaN.
+        y: `[m]` the other's.
+        sizes: numbers of runs to try, increasing.
+        level: of the test.
+        wanted: the power that is asked for.
+        num_resamples: for each size.
+    """
+    from scipy.stats import mannwhitneyu
+
+    generator = np.random.default_rng(seed)
+    found = []
+    for size in sizes:
+        first, second = (
+            generator.choice(np.asarray(v, float), (num_resamples, size))
+            for v in (x, y)
+        )
+        test = mannwhitneyu(first, second, axis=1, method="asymptotic")
+        # Only ties: no variance, no difference.
+        p_values = np.where(np.isnan(test.pvalue), 1.0, test.pvalue)
+        found.append(float((p_values <= level).mean()))
+    enough = np.asarray(found) >= wanted
+    below = np.flatnonzero(~enough)
+    first = 0 if below.size == 0 else below[-1] + 1
+    needed = int(sizes[first]) if first < len(sizes) else None
+    return Power(np.asarray(sizes), np.asarray(found), needed)

@@ -1,0 +1,187 @@
+"""Bootstrap intervals: how far a statistic would move with other runs.
+
+A resample is how often each run counts (see `aggregates`), so that nothing is copied
+and scores are sorted once. Source: Efron and Tibshirani, "An introduction to the
+bootstrap", 1993, chapters 13 and 14.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from purejaxppo.reliability.arrays import Array
+
+Method: TypeAlias = Literal["percentile", "basic", "bc", "bca"]
+
+METHODS = ("percentile", "basic", "bc", "bca")
+
+CHUNK = 250
+"""Resamples at once, which bounds the memory."""
+
+Statistic: TypeAlias = Callable[..., Array]
+"""(counts of each sample, `[runs, ..., resamples]`) -> `[..., resamples]`."""
+
+
+class Interval(NamedTuple):
+    """A statistic, and the ends of its confidence interval, all `[...]`."""
+
+    estimate: Array
+    low: Array
+    high: Array
+
+
+def resample(
+    key: Any, shapes: Sequence[tuple[int, ...]], num_resamples: int
+) -> list[Array]:
+    """Draw as many runs as there are, with replacement, in each sample by itself.
+
+    Stratified: in a sample `[runs, tasks]` each task's runs are drawn by themselves.
+
+    Args:
+        key: a JAX key, or an integer seed (NumPy's generator).
+        shapes: `(runs, ...)` of each sample, static.
+        num_resamples: static.
+
+    Returns:
+        How often each run was drawn, integers `[runs, ..., resamples]` for each sample.
+    """
+    if isinstance(key, int | np.integer):
+        generator = np.random.default_rng(int(key))
+        draws = [generator.integers(s[0], size=(num_resamples, *s)) for s in shapes]
+    else:
+        import jax
+
+        keys = jax.random.split(key, len(shapes))
+        draws = [
+            jax.random.randint(k, (num_resamples, *s), 0, s[0])
+            for k, s in zip(keys, shapes, strict=True)
+        ]
+    return [count_draws(draw) for draw in draws]
+
+
+def count_draws(draws: Array) -> Array:
+    """Return how often each run is in each resample.
+
+    Args:
+        draws: indices of runs, `[resamples, runs, ...]`, those of each task by
+            themselves.
+
+    Returns:
+        Integers `[runs, ..., resamples]`.
+    """
+    xp = draws.__array_namespace__()
+    num_resamples, num_runs, *tasks = draws.shape
+    strata = math.prod(tasks)
+    flat = draws.reshape(num_resamples, num_runs, strata)
+    place = flat * strata + np.arange(strata)[None, None]
+    place = place * num_resamples + np.arange(num_resamples)[:, None, None]
+    size = num_runs * strata * num_resamples
+    length = {"minlength" if xp is np else "length": size}
+    counts = xp.bincount(place.reshape(-1), **length)
+    return counts.reshape(num_runs, *tasks, num_resamples).astype(np.int32)
+
+
+def bootstrap(
+    statistic: Statistic,
+    counts: Sequence[Array],
+    confidence: float = 0.95,
+    method: Method = "percentile",
+) -> Interval:
+    """Return a statistic of all runs, and its confidence interval over resamples.
+
+    With θ the statistic of all runs, θ* those of B resamples, q their quantiles and
+    a = (1 - confidence) / 2:
+
+    - percentile: [q(a), q(1 - a)];
+    - basic: [2 θ - q(1 - a), 2 θ - q(a)];
+    - bc: at Φ(2 z + Φ⁻¹(a)), z = Φ⁻¹(share of θ* < θ, from 1 / 2B to 1 - 1 / 2B);
+    - bca: at Φ(z + (z + Φ⁻¹(a)) / (1 - k (z + Φ⁻¹(a)))), with the acceleration
+      k = Σ d³ / 6 (Σ d²)^1.5, d the mean of the statistics without run i less each.
+
+    Args:
+        statistic: (counts of each sample `[runs, ..., resamples]`) ->
+            `[..., resamples]`.
+        counts: of each sample, from `resample`.
+        confidence: in (0, 1), static.
+        method: as above.
+
+    Returns:
+        `[...]` each; both ends are NaN where a resample has no statistic.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+    if method not in METHODS:
+        raise ValueError(
+            f"Expected method to be one of {', '.join(METHODS)}, got {method!r}."
+        )
+    if not 0 < confidence < 1:
+        raise ValueError(f"Expected confidence to be in (0, 1), got {confidence!r}.")
+    xp, size = counts[0].__array_namespace__(), counts[0].shape[-1]
+    estimate = statistic(*(xp.ones_like(c[..., :1]) for c in counts))[..., 0]
+    values = in_chunks(statistic, counts)
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    if method in ("percentile", "basic"):
+        low, high = (_quantile(values, xp.full(estimate.shape, p)) for p in tails)
+        if method == "basic":
+            low, high = 2 * estimate - high, 2 * estimate - low
+        return Interval(estimate, low, high)
+    share = xp.mean(values < estimate[..., None], axis=-1)
+    shift = _normal(xp).ndtri(xp.clip(share, 0.5 / size, 1 - 0.5 / size))
+    bend = _acceleration(statistic, counts) if method == "bca" else 0 * shift
+    moved = [shift + float(_normal(np).ndtri(p)) for p in tails]
+    levels = [_normal(xp).ndtr(shift + m / (1 - bend * m)) for m in moved]
+    return Interval(estimate, *(_quantile(values, level) for level in levels))
+
+
+def in_chunks(statistic: Statistic, counts: Sequence[Array]) -> Array:
+    """Return the statistic of all resamples `[..., resamples]`, some at a time."""
+    xp, size = counts[0].__array_namespace__(), counts[0].shape[-1]
+    parts = [
+        statistic(*(c[..., i : i + CHUNK] for c in counts))
+        for i in range(0, size, CHUNK)
+    ]
+    return xp.concat(parts, axis=-1)
+
+
+def _quantile(values: Array, level: Array) -> Array:
+    """The linear quantile over the last axis, at a level `[...]` of its own each."""
+    xp = values.__array_namespace__()
+    ranked, last = xp.sort(values, axis=-1), values.shape[-1] - 1
+    position = level * last
+    low = xp.clip(xp.floor(position), 0, last)
+    ends = (
+        xp.take_along_axis(ranked, i.astype(int)[..., None], axis=-1)[..., 0]
+        for i in (low, xp.minimum(low + 1, last))
+    )
+    below, above = ends
+    between = below + (above - below) * (position - low)
+    return xp.where(xp.isnan(ranked[..., -1]), xp.nan, between)
+
+
+def _acceleration(statistic: Statistic, counts: Sequence[Array]) -> Array:
+    """Σ d³ / 6 (Σ d²)^1.5 over all runs of all samples; 0 where nothing changes."""
+    xp = counts[0].__array_namespace__()
+    deviations = []
+    for i, sample in enumerate(counts):
+        size = sample.shape[0]
+        ones = [xp.ones((*c.shape[:-1], size), c.dtype) for c in counts]
+        left_out = xp.eye(size, dtype=sample.dtype)
+        ones[i] = ones[i] - left_out.reshape(size, *(1,) * (sample.ndim - 2), size)
+        without = in_chunks(statistic, ones)
+        deviations.append(xp.mean(without, axis=-1)[..., None] - without)
+    d = xp.concat(deviations, axis=-1)
+    squares = xp.sum(d**2, axis=-1)
+    scale = 6 * xp.where(squares > 0, squares, 1) ** 1.5
+    return xp.where(squares > 0, xp.sum(d**3, axis=-1) / scale, 0)
+
+
+def _normal(xp: Any) -> Any:
+    """Φ (`ndtr`) and its inverse (`ndtri`) of an array namespace."""
+    if xp is np:
+        from scipy import special
+    else:
+        from jax.scipy import special
+    return special
