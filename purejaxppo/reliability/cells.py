@@ -139,7 +139,7 @@ HIGHER_IS_BETTER = {
 """The cells, in the order of the table."""
 
 
-def within_runs(
+def cells_within_runs(
     env_steps: np.ndarray,
     curves: Array,
     rollouts: Array | None = None,
@@ -175,7 +175,7 @@ def within_runs(
     )
 
 
-def across_runs(
+def cells_across_runs(
     env_steps: np.ndarray,
     curves: Array,
     definition: Definition = Definition(),
@@ -210,7 +210,7 @@ def across_runs(
     return cells
 
 
-def intervals(
+def cell_intervals(
     key: Any,
     runs: Runs,
     definition: Definition = Definition(),
@@ -236,13 +236,13 @@ def intervals(
         ValueError: an argument is out of range.
     """
     counts = resample(key, [(len(runs.curves),)], num_resamples)
-    within = within_runs(runs.env_steps, runs.curves, runs.rollouts, definition)
+    within = cells_within_runs(runs.env_steps, runs.curves, runs.rollouts, definition)
     statistics: dict[str, Any] = {
         name: partial(_median, values)
         for name, values in within._asdict().items()
         if values is not None
     }
-    of_all = across_runs(runs.env_steps, runs.curves, definition)
+    of_all = cells_across_runs(runs.env_steps, runs.curves, definition)
     found = {
         name: bootstrap(statistic, counts, confidence, method)
         for name, statistic in statistics.items()
