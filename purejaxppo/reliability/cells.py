@@ -175,6 +175,60 @@ def cells_within_runs(
     )
 
 
+class Levels(NamedTuple):
+    """What cells across runs are made of.
+
+    Attributes:
+        level: `[runs, points]` filtered curves at the evaluation points.
+        unit: `[runs]`, each run's `curve_range`; `None` if nothing is normalised.
+    """
+
+    level: Array
+    unit: Array | None
+
+
+def levels(
+    env_steps: np.ndarray, curves: Array, definition: Definition = Definition()
+) -> Levels:
+    """Return the filtered curves at the evaluation points, and their units.
+
+    Args:
+        env_steps: `[time]`, increasing, static.
+        curves: `[runs, time]`, NaN where nothing was observed.
+        definition: of the cells.
+
+    Raises:
+        ValueError: steps do not fit the curves.
+    """
+    _, curves = as_floating(curves)
+    of, grid = definition, regular(env_steps, definition.grid)
+    smooth = low_pass(resampled(env_steps, curves, grid), of.threshold)
+    nearest = np.abs(grid[None] - of.points[:, None] * grid[-1]).argmin(axis=1)
+    unit = curve_range(curves) if of.normalize else None
+    return Levels(level=smooth[:, nearest], unit=unit)
+
+
+def cells_of_levels(
+    levels: Levels, counts: Array, definition: Definition = Definition()
+) -> AcrossRuns:
+    """Return the cells that only all runs together have, for any counts of the runs.
+
+    Args:
+        levels: of the runs, see `levels`.
+        counts: `[runs, resamples]` integers, how often each run counts.
+        definition: of the cells.
+
+    Returns:
+        Cells `[3, resamples]`.
+    """
+    of, level, times = definition, levels.level[..., None], counts[:, None]
+    unit = None if levels.unit is None else levels.unit[:, None, None]
+    return AcrossRuns(
+        of.in_frames(dispersion_across_runs(level, unit, of.measure, times)),
+        of.in_frames(risk_across_runs(level, of.alpha, unit, times)),
+    )
+
+
 def cells_across_runs(
     env_steps: np.ndarray,
     curves: Array,
@@ -193,21 +247,8 @@ def cells_across_runs(
     Raises:
         ValueError: steps do not fit the curves.
     """
-    _, curves = as_floating(curves)
-    of, grid = definition, regular(env_steps, definition.grid)
-    smooth = low_pass(resampled(env_steps, curves, grid), of.threshold)
-    nearest = np.abs(grid[None] - of.points[:, None] * grid[-1]).argmin(axis=1)
-    level = smooth[:, nearest, None]
-    unit = curve_range(curves)[:, None, None] if of.normalize else None
-
-    def cells(counts: Array) -> AcrossRuns:
-        times = counts[:, None]
-        return AcrossRuns(
-            of.in_frames(dispersion_across_runs(level, unit, of.measure, times)),
-            of.in_frames(risk_across_runs(level, of.alpha, unit, times)),
-        )
-
-    return cells
+    of_all = levels(env_steps, curves, definition)
+    return partial(cells_of_levels, of_all, definition=definition)
 
 
 def cell_intervals(

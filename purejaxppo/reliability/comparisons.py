@@ -14,6 +14,9 @@ Correction: TypeAlias = Literal["bh", "by", "none"]
 
 CORRECTIONS = ("bh", "by", "none")
 
+CHUNK = 250
+"""Dealings at once, which bounds the memory."""
+
 
 def ranks(scores: Sequence[np.ndarray], higher_is_better: bool = True) -> list:
     """Return the rank of each run among all runs of all algorithms on a task.
@@ -127,10 +130,72 @@ def permutation_test_of(
     return Contrast(observed, _two_sided(observed, chance))
 
 
+class Dealt(NamedTuple):
+    """Differences on one task as they are, and as chance makes them.
+
+    Attributes:
+        observed: `[measures]`, > 0 where the first algorithm is better.
+        chance: `[measures, dealings]`.
+    """
+
+    observed: np.ndarray
+    chance: np.ndarray
+
+
+def deal(
+    generator: np.random.Generator,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    sizes: tuple[int, int],
+    num_permutations: int = 10_000,
+) -> Dealt:
+    """Deal the runs of a task anew to two algorithms, for many measures at once.
+
+    The dealings are those of `permutation_test`, which this is for statistics of
+    counts (see `aggregates`): what is sorted or ranked is so once for all dealings.
+
+    Args:
+        generator: NumPy's; tasks are to take from it one after the other.
+        statistic: how often each run counts, integers `[n + m, dealings]`, those of
+            the first algorithm before those of the second -> `[measures, dealings]`,
+            the higher the better.
+        sizes: (n, m), the runs of each.
+        num_permutations: how often runs are dealt anew.
+    """
+    first, total = sizes[0], sum(sizes)
+
+    def difference(index: np.ndarray) -> np.ndarray:
+        counts = np.zeros((len(index), total), np.int32)
+        np.put_along_axis(counts, index[:, :first], 1, axis=1)
+        return statistic(counts.T) - statistic(1 - counts.T)
+
+    order = np.arange(total, dtype=np.int32)[None]
+    dealt = generator.permuted(np.repeat(order, num_permutations, 0), axis=1)
+    parts = [
+        difference(dealt[i : i + CHUNK]) for i in range(0, num_permutations, CHUNK)
+    ]
+    return Dealt(difference(order)[:, 0], np.concatenate(parts, axis=-1))
+
+
+def contrasts(dealt: Sequence[Dealt]) -> list[Contrast]:
+    """Return for each measure the mean difference over tasks, and its p value.
+
+    As `permutation_test` has it; both are NaN where a task lacks the measure.
+
+    Args:
+        dealt: of each task, with the same number of permutations.
+    """
+    observed = np.mean([task.observed for task in dealt], axis=0)
+    chance = np.mean([task.chance for task in dealt], axis=0)
+    return [
+        Contrast(float(o), np.nan if np.isnan(o) else _two_sided(float(o), c))
+        for o, c in zip(observed, chance, strict=True)
+    ]
+
+
 def _two_sided(observed: float, chance: np.ndarray) -> float:
-    # What is equal but for rounding counts as equal.
-    as_large = np.abs(chance) >= np.abs(observed) * (1 - 1e-12)
-    return float((1 + as_large.sum()) / (1 + chance.size))
+    # What is equal but for rounding counts as equal, and what is not there as large.
+    smaller = np.abs(chance) < np.abs(observed) * (1 - 1e-12)
+    return float((1 + (~smaller).sum()) / (1 + chance.size))
 
 
 def _check_pairs(x: Sequence[np.ndarray], y: Sequence[np.ndarray]) -> None:
