@@ -14,6 +14,8 @@ from purejaxppo.reliability.table import warnings
 INTERVAL_RUNS = 10
 """Below so many runs a bootstrap draws too few different samples to be trusted."""
 
+NO_ROLLOUTS = "No rollouts of the final policies, hence no cells across rollouts."
+
 
 def caveats_of(runs: Runs, summary: Summary, definition: Definition) -> list[str]:
     """Return a sentence for each thing that limits what the runs can tell.
@@ -110,7 +112,7 @@ def _of_units(runs: Runs, definition: Definition) -> list[str]:
 
 def _of_rollouts(runs: Runs, definition: Definition) -> list[str]:
     if runs.rollouts is None:
-        return ["No rollouts of the final policies, hence no cells across rollouts."]
+        return [NO_ROLLOUTS]
     found, episodes = [], runs.rollouts.shape[1]
     if episodes < (needed := needed_for_tail(definition.alpha)):
         found.append(

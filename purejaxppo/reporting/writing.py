@@ -1,0 +1,287 @@
+"""Reports and comparisons: everything is read and checked first, then written."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from purejaxppo.reliability.analysis import Plan, analyze
+from purejaxppo.reliability.comparing import (
+    Comparison,
+    check_records,
+    check_references,
+    compare,
+)
+from purejaxppo.reliability.records import Runs
+from purejaxppo.reporting import definitions
+from purejaxppo.reporting.briefly import cautions
+from purejaxppo.reporting.comparison_page import comparison_page
+from purejaxppo.reporting.documents import versions, write_json
+from purejaxppo.reporting.pages import write_page
+from purejaxppo.reporting.report_page import Part, report_page
+from purejaxppo.reporting.sources import (
+    METRICS,
+    Source,
+    metrics_of,
+    read_source,
+    read_sources,
+)
+from purejaxppo.study import store
+
+REPORT, COMPARISON = "report", "compare"
+"""Names of the files, with the suffixes .html and .json."""
+
+
+def references(texts: str | None, tasks: Sequence[str], field: str) -> dict[str, float]:
+    """Return the score of each task that a text names.
+
+    >>> references("500", ["CartPole-v1"], "target")
+    {'CartPole-v1': 500.0}
+    >>> references("b=-80,a=1", ["a", "b"], "target")
+    {'b': -80.0, 'a': 1.0}
+
+    Args:
+        texts: one number for all tasks, or TASK=NUMBER, separated by commas.
+        tasks: what there is.
+        field: what an error calls it.
+
+    Raises:
+        ValueError: it is neither, or of another task.
+    """
+    if texts is None:
+        return {}
+    found = {}
+    for part in texts.split(","):
+        task, _, number = part.rpartition("=")
+        try:
+            score = float(number)
+        except ValueError:
+            score = float("nan")
+        if score != score or abs(score) == float("inf"):
+            raise ValueError(
+                f"Expected {field} to be NUMBER or TASK=NUMBER,..., got {texts!r}."
+            )
+        if task and task not in tasks:
+            raise ValueError(
+                f"Expected {field} to be of {', '.join(tasks)}, got {task!r}."
+            )
+        found |= {task: score} if task else dict.fromkeys(tasks, score)
+    return found
+
+
+class Study(NamedTuple):
+    """A study that was read and checked, and is to be reported on.
+
+    Attributes:
+        source: what is known of it.
+        records: what a return is called -> the runs.
+        target: of the optimality gap, or none.
+        cautions: what is to be warned of besides.
+    """
+
+    source: Source
+    records: dict[str, Runs]
+    target: float | None
+    cautions: list[str]
+
+
+def read_report(
+    path: Path, target: str | None = None, rollouts: str = "sampled"
+) -> Study:
+    """Read a study with each kind of return that it recorded.
+
+    Args:
+        path: the study's directory.
+        target: as `references` has it.
+        rollouts: see `sources.read_source`.
+
+    Raises:
+        ValueError: there are no results, or the target is none.
+    """
+    metrics = metrics_of(path)
+    found = [read_source(path, metric=name, rollouts=rollouts) for name in metrics]
+    records = {
+        METRICS[name]: source.records[0]
+        for name, source in zip(metrics, found, strict=True)
+    }
+    task = found[0].records[0].task
+    return Study(
+        source=found[0],
+        records=records,
+        target=references(target, [task], "target").get(task),
+        cautions=[
+            line.removeprefix("Warning: ")
+            for line in cautions(store.read_results(path))
+        ],
+    )
+
+
+def write_report(study: Study, output: Path, plan: Plan) -> list[Part]:
+    """Write `report.html` and `report.json` of a study.
+
+    Args:
+        study: from `read_report`.
+        output: directory, made if it is not there.
+        plan: how the runs are analysed.
+
+    Returns:
+        What was written, for each kind of return.
+
+    Raises:
+        ValueError: the directory cannot be written.
+    """
+    check_output(output)
+    parts = [
+        Part(name, runs, analyze(runs, plan, study.target), study.target)
+        for name, runs in study.records.items()
+    ]
+    made = versions()
+    page = report_page(
+        study.source, parts, plan, study.cautions, made, f"{REPORT}.json"
+    )
+    document = {
+        "kind": REPORT,
+        "made": page.made,
+        "versions": made,
+        "source": _origin(study.source),
+        "plan": plan,
+        "definitions": {
+            **definitions.general(plan),
+            **definitions.score_definitions(plan, study.target),
+            **definitions.cell_definitions(plan.definition),
+        },
+        "answers": page.answers,
+        "caveats": page.caveats,
+        "returns": {part.name: part.analysis for part in parts},
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / f"{REPORT}.json", document)
+    write_page(output / f"{REPORT}.html", page)
+    return parts
+
+
+class Contest(NamedTuple):
+    """Runs that were read and checked, and are to be compared.
+
+    Attributes:
+        sources: where they are from.
+        lows: task -> final return that counts as 0.
+        highs: task -> final return that counts as 1.
+        metric: the recorded metric that the curves are.
+    """
+
+    sources: list[Source]
+    lows: dict[str, float]
+    highs: dict[str, float]
+    metric: str
+
+    @property
+    def records(self) -> list[Runs]:
+        """The runs of all sources."""
+        return [runs for source in self.sources for runs in source.records]
+
+
+def read_comparison(
+    paths: Sequence[Path],
+    names: Sequence[str] | None = None,
+    baseline: str | None = None,
+    target: str | None = None,
+    metric: str = "episode_return",
+    rollouts: str = "sampled",
+) -> Contest:
+    """Read what is to be compared.
+
+    Args:
+        paths: studies' directories.
+        names: the algorithm of each; the directories' names if None.
+        baseline: final returns that count as 0, as `references` has them.
+        target: those that count as 1, likewise.
+        metric: the recorded metric that is the curve.
+        rollouts: see `sources.read_source`.
+
+    Raises:
+        ValueError: what is there cannot be read, or not be compared.
+    """
+    sources = read_sources(paths, names, metric=metric, rollouts=rollouts)
+    _check_once(sources)
+    _, tasks = check_records([runs for of in sources for runs in of.records])
+    lows = references(baseline, tasks, "baseline")
+    highs = references(target, tasks, "target")
+    check_references(tasks, lows, highs)
+    return Contest(sources, lows, highs, metric)
+
+
+def write_comparison(contest: Contest, output: Path, plan: Plan) -> Comparison:
+    """Write `compare.html` and `compare.json`.
+
+    Args:
+        contest: from `read_comparison`.
+        output: directory, made if it is not there.
+        plan: how the runs are analysed and compared.
+
+    Raises:
+        ValueError: the directory cannot be written.
+    """
+    check_output(output)
+    comparison = compare(contest.records, plan, contest.lows, contest.highs)
+    made, metric = versions(), METRICS.get(contest.metric, contest.metric)
+    page = comparison_page(
+        contest.sources, comparison, plan, metric, made, f"{COMPARISON}.json"
+    )
+    document = {
+        "kind": "comparison",
+        "made": page.made,
+        "versions": made,
+        "sources": [_origin(source) for source in contest.sources],
+        "metric": contest.metric,
+        "plan": plan,
+        "definitions": {
+            **definitions.general(plan),
+            **definitions.score_definitions(plan),
+            **definitions.cell_definitions(plan.definition),
+            **definitions.comparison_definitions(comparison, plan),
+        },
+        "answers": page.answers,
+        "caveats": page.caveats,
+        "comparison": comparison,
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / f"{COMPARISON}.json", document)
+    write_page(output / f"{COMPARISON}.html", page)
+    return comparison
+
+
+def check_output(directory: Path) -> None:
+    """Refuse a directory that cannot be made, or not be written into.
+
+    Raises:
+        ValueError: as above.
+    """
+    there = next(
+        path for path in (directory, *directory.absolute().parents) if path.exists()
+    )
+    if not there.is_dir():
+        raise ValueError(f"Expected output {directory} to be a directory, got a file.")
+    if not os.access(there, os.W_OK):
+        raise ValueError(f"Expected output {directory} to be writable, it is not.")
+
+
+def _origin(source: Source) -> dict[str, Any]:
+    known = source._asdict()
+    del known["records"]
+    return known
+
+
+def _check_once(sources: Sequence[Source]) -> None:
+    """Refuse two studies of one algorithm on one task, and say which they are."""
+    seen: dict[tuple[str, str], Path] = {}
+    for source in sources:
+        for runs in source.records:
+            name = (runs.algorithm, runs.task)
+            if name in seen:
+                raise ValueError(
+                    f"Expected each algorithm once on each task, got {name[0]} on "
+                    f"{name[1]} in {seen[name]} and in {source.path}; --names tells "
+                    f"them apart."
+                )
+            seen[name] = source.path
