@@ -11,12 +11,13 @@ from purejaxppo.reliability.plots.order import ranking
 from purejaxppo.reliability.plots.panels import intervals
 from purejaxppo.reliability.plots.profiles import performance_profiles
 from purejaxppo.reliability.plots.single import learning_curve
-from purejaxppo.reliability.plots.style import DOUBLE, SINGLE
+from purejaxppo.reliability.plots.style import DARK, DOUBLE, SINGLE
 from purejaxppo.reliability.plots.table import cells
 from purejaxppo.reliability.plots.together import learning_curves
 from purejaxppo.reliability.plots.writing import save, svg
 
 __all__ = [
+    "DARK",
     "DOUBLE",
     "SINGLE",
     "cells",

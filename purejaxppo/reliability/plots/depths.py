@@ -1,6 +1,7 @@
 """Drawdown: how far runs fall behind their own best."""
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -34,44 +35,61 @@ def drawdowns(
         title: above the figure.
         width: of the figure, inches.
 
-    Returns:
-        A figure; see `save`.
-
     Raises:
         ValueError: `alpha` is out of range, or the shapes do not agree.
     """
     aggregates.check_alpha(alpha)
     steps, runs = of_runs.checked(env_steps, curves)
     depth = across_time.drawdown(runs)
-    figure = style.new_figure(width, min(3.0, 0.85 * width))
-    axes = figure.add_subplot()
-    style.tidy(axes)
-    observed = words.observed_of(of_runs.num_with_a_value(depth), len(depth))
-    of_runs.faint_runs(axes, steps, depth, "single runs")
-    handle = Line2D([], [], color=style.RUNS, label=f"each of {observed}")
-    figure.legend(handles=[handle], loc="outside lower center")
-    over, percent, ends = of_runs.over_runs(depth, alpha, "upper"), "", []
-    percent = words.percent(alpha)
-    if over.tail.any():
-        look = {"color": style.TAIL, "linestyle": style.DASHES}
-        label = f"CVaR {percent} over runs:\nmean of deepest {percent}"
-        of_runs.line(axes, steps, over.cvar, label="CVaR", **look)
-        ends.append(End(*end_of(steps, over.cvar), label, style.TAIL, style.DASHES))
-    for name, run, color in marked(runs, alpha):
-        of_runs.line(axes, steps, depth[run], color=color, label=name, linewidth=1)
-        risk = words.number(float(across_time.long_term_risk(runs[run], alpha)))
-        text = f"{name} ({run})\nits CVaR {percent}: {risk}"
-        ends.append(End(*end_of(steps, depth[run]), text, color))
-    of_runs.steps_axis(axes, steps.max(), steps.min())
-    words.plain_numbers(axes.yaxis)
-    deepest = np.nanmax(depth) if (~np.isnan(depth)).any() else 0
-    axes.set_ylim(1.05 * deepest if deepest > 0 else 1, -0.02 * (deepest or 1))
-    facets.axis_labels(axes, "environment steps", "drawdown: below own best")
+    figure, axes = style.one_panel(width, min(3.0, 0.85 * width))
     facets.headline(figure, title)
+    _draw_runs(axes, steps, depth)
+    ends = _draw_tail(axes, steps, depth, alpha)
+    ends += _draw_marked(axes, steps, depth, runs, alpha)
+    facets.axis_labels(axes, "environment steps", "drawdown: below own best")
     if np.isnan(depth).all():
         style.say(axes, "no data")
     write_ends(axes, ends)
     return figure
+
+
+def _draw_runs(axes: Axes, steps: np.ndarray, depth: np.ndarray) -> None:
+    """Draw all runs, say below how many, and scale the panel to them."""
+    of_runs.faint_runs(axes, steps, depth, "single runs")
+    observed = words.observed_of(of_runs.num_with_a_value(depth), len(depth))
+    handle = Line2D([], [], color=style.RUNS, label=f"each of {observed}")
+    facets.figure_of(axes).legend(handles=[handle], loc="outside lower center")
+    of_runs.steps_axis(axes, steps.max(), steps.min())
+    words.plain_numbers(axes.yaxis)
+    deepest = float(np.nan_to_num(depth).max()) or 1.0
+    # The best is on top: what is drawn deep is bad.
+    axes.set_ylim(1.05 * deepest, -0.02 * deepest)
+
+
+def _draw_tail(
+    axes: Axes, steps: np.ndarray, depth: np.ndarray, alpha: float
+) -> list[End]:
+    """Draw the CVaR over runs, and return what to write at its end."""
+    over, percent = of_runs.over_runs(depth, alpha, "upper"), words.percent(alpha)
+    if not over.tail.any():
+        return []
+    look = {"color": style.TAIL, "linestyle": style.DASHES}
+    of_runs.line(axes, steps, over.cvar, label="CVaR", **look)
+    text = f"CVaR {percent} over runs:\nmean of deepest {percent}"
+    return [End(*end_of(steps, over.cvar), text, style.TAIL, style.DASHES)]
+
+
+def _draw_marked(
+    axes: Axes, steps: np.ndarray, depth: np.ndarray, runs: np.ndarray, alpha: float
+) -> list[End]:
+    """Draw the median and the worst run, and return what to write at their ends."""
+    ends = []
+    for name, run, color in marked(runs, alpha):
+        of_runs.line(axes, steps, depth[run], color=color, label=name, linewidth=1)
+        risk = words.number(float(across_time.long_term_risk(runs[run], alpha)))
+        text = f"{name} ({run})\nits CVaR {words.percent(alpha)}: {risk}"
+        ends.append(End(*end_of(steps, depth[run]), text, color))
+    return ends
 
 
 def marked(runs: np.ndarray, alpha: float) -> list[tuple[str, int, str]]:
@@ -85,7 +103,7 @@ def marked(runs: np.ndarray, alpha: float) -> list[tuple[str, int, str]]:
         One run is the single one; runs without a value are none.
     """
     risk = across_time.long_term_risk(runs, alpha)
-    if np.isnan(risk).any():
+    if np.isnan(risk[~np.isnan(runs).all(axis=1)]).any():
         risk = across_time.max_drawdown(runs)
     order = np.argsort(risk, kind="stable")[: int((~np.isnan(risk)).sum())]
     if order.size == 0:

@@ -41,30 +41,15 @@ def strip(
         title: above the figure.
         width: of the figure, inches.
 
-    Returns:
-        A figure; see `save`.
-
     Raises:
         ValueError: `alpha` is out of range, or scores are not `[runs]`.
     """
     aggregates.check_alpha(alpha)
     given = {name: _checked(name, values) for name, values in scores.items()}
-    letters = style.characters(max(0.25 * width, 1), 0.83)
-    names = words.names_that_fit(list(given), letters, 2)
-    labels = [f"{n}\n{_count(v)}" for n, v in zip(names, given.values(), strict=True)]
-    lines = max((label.count("\n") + 1 for label in labels), default=1)
-    # A line of a label is an eighth of an inch high.
-    height = max(0.42, lines / 8) * max(1, len(given))
-    figure = style.new_figure(width, height + (1.05 if width > 5 else 1.25))
+    figure, axes = _empty(given, width)
     facets.headline(figure, title)
-    axes = figure.add_subplot()
-    rows.make_rows(axes, labels)
     for row, values in enumerate(given.values()):
-        seen = values[np.isfinite(values)]
-        if seen.size:
-            _draw(axes, row, seen, alpha)
-        else:
-            rows.note(axes, row, "no score")
+        _draw(axes, row, values[np.isfinite(values)], alpha)
     if given:
         _heads(axes, alpha)
     whiskers.scaled(axes, 6)
@@ -74,6 +59,20 @@ def strip(
         style.say(axes, "no data")
     _key(figure, alpha)
     return figure
+
+
+def _empty(given: Mapping[str, np.ndarray], width: float) -> tuple[Figure, Axes]:
+    """Return the figure with its rows, as high as their labels are."""
+    letters = style.characters(max(0.25 * width, 1), 0.83)
+    names = words.names_that_fit(list(given), letters, 2)
+    labels = [f"{n}\n{_count(v)}" for n, v in zip(names, given.values(), strict=True)]
+    lines = max((label.count("\n") + 1 for label in labels), default=1)
+    # A line of a label is an eighth of an inch high.
+    height = max(0.42, lines / 8) * max(1, len(given))
+    figure = style.new_figure(width, height + (1.05 if width > 5 else 1.25))
+    axes = figure.add_subplot()
+    rows.make_rows(axes, labels)
+    return figure, axes
 
 
 def _checked(name: str, scores: Array) -> np.ndarray:
@@ -107,11 +106,15 @@ def jitter(count: int) -> np.ndarray:
 
 def _draw(axes: Axes, row: int, seen: np.ndarray, alpha: float) -> None:
     """Draw the runs of one algorithm, worst first, and its marks."""
+    if seen.size == 0:
+        rows.note(axes, row, "no score")
+        return
     ranked = np.sort(seen)
     heights = row + _HALF * jitter(len(ranked))
     tail = int(aggregates.tail_size(seen, alpha))
     size = float(np.clip(60 / np.sqrt(len(ranked)), 3, 12))
     look: dict[str, Any] = {"s": size, "linewidths": 0, "alpha": 0.8, "zorder": 3}
+    look["rasterized"] = len(ranked) > style.MOST_POINTS / 10
     axes.scatter(ranked[tail:], heights[tail:], color=style.RUNS, label="runs", **look)
     axes.scatter(ranked[:tail], heights[:tail], color=style.TAIL, label="tail", **look)
     iqm, cvar = float(aggregates.iqm(seen)), float(aggregates.cvar(seen, alpha))
@@ -119,7 +122,7 @@ def _draw(axes: Axes, row: int, seen: np.ndarray, alpha: float) -> None:
         low, high = (float(q) for q in aggregates.iqr(seen))
         box = (low, row - 0.42), high - low, 0.84
         axes.add_patch(Rectangle(*box, color=style.CENTRE, alpha=0.22, linewidth=0))
-        _mark(axes, row, iqm, style.CENTRE, "-", "IQM")
+    _mark(axes, row, iqm, style.CENTRE, "-", "IQM")
     if tail:
         _mark(axes, row, cvar, style.TAIL, style.DASHES, "CVaR")
     rows.beside(axes, row, words.number(iqm), style.CENTRE, _IQM)

@@ -56,29 +56,34 @@ def write_ends(axes: Axes, ends: Sequence[End]) -> None:
     wanted = [height * _share(axes, end) for end in ends]
     heights = [1.25 * size * (1 + end.text.count("\n")) for end in ends]
     for end, y in zip(ends, spread(wanted, heights, height), strict=True):
-        leader = {
-            "arrowstyle": "-",
-            "color": end.color,
-            "linestyle": end.linestyle,
-            "linewidth": 1.4,
-            "relpos": (0, 0.5),
-            "shrinkA": 0,
-            "shrinkB": 0,
-        }
+        place = (1.05, y / height)
         drawn = np.isfinite(end.y)
         axes.annotate(
             end.text,
-            xy=(end.x, end.y) if drawn else (1, y / height),
+            xy=(end.x, end.y) if drawn else place,
             xycoords="data" if drawn else "axes fraction",
-            xytext=(1.05, y / height),
+            xytext=place,
             textcoords="axes fraction",
             ha="left",
             va="center",
             fontsize=size,
             linespacing=1.1,
             annotation_clip=False,
-            arrowprops=leader if drawn else None,
+            arrowprops=_leader(end) if drawn else None,
         )
+
+
+def _leader(end: End) -> dict[str, Any]:
+    """The look of the line from an end to the left side of its text."""
+    return {
+        "arrowstyle": "-",
+        "color": end.color,
+        "linestyle": end.linestyle,
+        "linewidth": 1.4,
+        "relpos": (0, 0.5),
+        "shrinkA": 0,
+        "shrinkB": 0,
+    }
 
 
 def _share(axes: Axes, end: End) -> float:

@@ -1,7 +1,7 @@
 """Many algorithms: a panel each, the others grey behind it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -72,6 +72,13 @@ def panel_title(axes: Axes, title: str, note: str = "") -> None:
         fontsize=style.points(0.75),
         color=style.FAINT,
     )
+
+
+def behind(axes: Axes, lines: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Draw what the other panels show, x and y of each, in grey."""
+    for x, y in lines:
+        look = {"color": style.RUNS, "linewidth": 0.6, "alpha": 0.6, "zorder": 1}
+        axes.plot(x, y, label="_other", **look)
 
 
 def headline(figure: Figure, title: str | None) -> None:

@@ -14,9 +14,10 @@ from purejaxppo.reliability.plots import facets, style, words
 
 # As far from the middle is as strong on both sides, told apart by all.
 COLORS = LinearSegmentedColormap.from_list(
-    "improvement", [style.VERMILLION, "#FBFBFB", style.BLUE]
+    "improvement", [style.WORSE, style.EVEN, style.BETTER]
 )
 
+_SHOWN = "Probability that a run of the row is better than one of the column"
 
 _LEAST = 0.19
 """Inches of the smallest cell that holds a number."""
@@ -45,35 +46,35 @@ def improvement(
         title: above the figure, in place of what it shows.
         width: of the figure, inches; few algorithms take less, very many more.
 
-    Returns:
-        A figure; see `save`.
-
     Raises:
         ValueError: a shape is not `[n, n]`.
     """
-    tables = [np.asarray(x, float) for x in (probabilities, low, high)]
-    for field, table in zip(("probabilities", "low", "high"), tables, strict=True):
-        if table.shape != (len(names), len(names)):
-            raise ValueError(
-                f"Expected {field} to be [n, n] with n = {len(names)} names, got "
-                f"shape {table.shape}."
-            )
+    tables = {"probabilities": probabilities, "low": low, "high": high}
+    values = [_checked(name, table, len(names)) for name, table in tables.items()]
     labels = min(1.4, 0.3 * width)
     cell = np.clip((width - labels - 0.1) / max(1, len(names)), _LEAST, 0.85)
-    figure = style.new_figure(
+    figure, axes = style.one_panel(
         max(len(names) * cell + labels, 3.2), len(names) * min(cell, 0.42) + 1.3
     )
-    axes = figure.add_subplot()
-    style.tidy(axes, None)
-    shown = "Probability that a run of the row is better than one of the column"
-    facets.headline(figure, title or shown)
+    axes.grid(False)
+    facets.headline(figure, title or _SHOWN)
     if len(names) < 2:
         style.say(axes, "two algorithms make a comparison" if names else "no data")
         return figure
-    _ground(axes, tables[0])
-    _numbers(axes, tables[0], tables[1], tables[2], cell)
+    _ground(axes, values[0])
+    _numbers(axes, values[0], values[1], values[2], cell)
     _margins(axes, names, labels, cell)
     return figure
+
+
+def _checked(field: str, table: Array, count: int) -> np.ndarray:
+    values = np.asarray(table, float)
+    if values.shape != (count, count):
+        raise ValueError(
+            f"Expected {field} to be [n, n] with n = {count} names, got shape "
+            f"{values.shape}."
+        )
+    return values
 
 
 def _ground(axes: Axes, probabilities: np.ndarray) -> None:

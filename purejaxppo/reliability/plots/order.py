@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from purejaxppo.reliability.intervals import Interval
@@ -23,9 +24,6 @@ def ranking(
         title: above the figure.
         width: of the figure, inches.
 
-    Returns:
-        A figure; see `save`.
-
     Raises:
         ValueError: an interval is not of scalars.
     """
@@ -34,23 +32,28 @@ def ranking(
         name: whiskers.scalars(interval, [()], f"the rank of {name}")[0]
         for name, interval in found.items()
     }
-    # NumPy puts NaN last.
-    order = np.argsort([value[0] for value in values.values()], kind="stable")
-    names = [list(found)[i] for i in order]
+    names = sorted(found, key=lambda name: np.nan_to_num(values[name][0], nan=np.inf))
+    letters = style.characters(0.3 * width, 0.83)
     figure = style.new_figure(width, 0.26 * max(2, len(names)) + 0.75)
     facets.headline(figure, title)
     axes = figure.add_subplot()
-    letters = style.characters(0.3 * width, 0.83)
     rows.make_rows(axes, words.names_that_fit(names, letters, 2))
     for row, name in enumerate(names):
         color = style.color_of(places[name])
         whiskers.whisker(axes, row, values[name], color=color, label=name)
-        estimate, low, high = (f"{value:.2f}" for value in values[name])
-        rows.beside(axes, row, estimate, style.INK, 30)
-        if width > 5:
-            rows.beside(axes, row, f"{low} to {high}", style.FAINT, 84)
+        _numbers(axes, row, values[name], width)
     whiskers.scaled(axes, 6)
     facets.axis_labels(axes, "mean rank (1 is best)", "")
     if not names:
         style.say(axes, "no data")
     return figure
+
+
+def _numbers(
+    axes: Axes, row: int, value: tuple[float, float, float], width: float
+) -> None:
+    """Write the rank beside its row, and its interval where there is room."""
+    estimate, low, high = (f"{x:.2f}" if np.isfinite(x) else "n/a" for x in value)
+    rows.beside(axes, row, estimate, style.INK, 30)
+    if width > 5:
+        rows.beside(axes, row, f"{low} to {high}", style.FAINT, 84)

@@ -51,9 +51,6 @@ def performance_profiles(
         title: above the figure.
         width: of the figure, inches.
 
-    Returns:
-        A figure; see `save`.
-
     Raises:
         ValueError: shapes do not agree.
     """
@@ -62,20 +59,10 @@ def performance_profiles(
         for i, (name, given) in enumerate(profiles.items())
     ]
     if len(drawn) > OVERLAID:
-        return _apart(drawn, xlabel, title, width)
-    figure = style.new_figure(width, min(2.9, 0.85 * width))
-    axes = figure.add_subplot()
-    style.tidy(axes)
-    for profile in drawn:
-        _draw(axes, profile)
-    _scale(axes)
-    facets.axis_labels(axes, xlabel, _YLABEL)
-    facets.headline(figure, title)
-    if drawn:
-        _names(figure, drawn)
-        _key(figure)
+        figure = _apart(drawn, xlabel, width)
     else:
-        style.say(axes, "no data")
+        figure = _overlaid(drawn, xlabel, width)
+    facets.headline(figure, title)
     return figure
 
 
@@ -91,28 +78,32 @@ def _profile(name: str, thresholds: Array, interval: Interval, color: str) -> Pr
     return Profile(name, levels, parts[0], parts[1], parts[2], color)
 
 
-def _apart(
-    drawn: Sequence[Profile], xlabel: str, title: str | None, width: float
-) -> Figure:
+def _overlaid(drawn: Sequence[Profile], xlabel: str, width: float) -> Figure:
+    """All algorithms in one panel."""
+    figure, axes = style.one_panel(width, min(2.9, 0.85 * width))
+    for profile in drawn:
+        _draw(axes, profile)
+    _scale(axes)
+    facets.axis_labels(axes, xlabel, _YLABEL)
+    if drawn:
+        _names(figure, drawn)
+        _key(figure)
+    else:
+        style.say(axes, "no data")
+    return figure
+
+
+def _apart(drawn: Sequence[Profile], xlabel: str, width: float) -> Figure:
+    """A panel for each algorithm, the others behind it."""
     names = [profile.name for profile in drawn]
     panels = facets.make_facets(names, [""] * len(names), width, xlabel, _YLABEL)
     for axes, profile in zip(panels, drawn, strict=True):
-        for other in drawn:
-            if other is not profile:
-                axes.plot(
-                    other.thresholds,
-                    other.estimate,
-                    color=style.RUNS,
-                    linewidth=0.6,
-                    alpha=0.6,
-                    zorder=1,
-                    label="_other",
-                )
+        others = [(o.thresholds, o.estimate) for o in drawn if o is not profile]
+        facets.behind(axes, others)
         _draw(axes, profile)
         _scale(axes)
     figure = facets.figure_of(panels[0])
     _key(figure, others=True)
-    facets.headline(figure, title)
     return figure
 
 

@@ -133,6 +133,7 @@ def faint_runs(axes: Axes, steps: np.ndarray, runs: np.ndarray, label: str) -> N
             alpha=opacity,
             zorder=1,
             label=label,
+            rasterized=bool(seen.sum() > style.MOST_POINTS),
         )
     )
 

@@ -45,29 +45,35 @@ def learning_curve(
     """
     aggregates.check_alpha(alpha)
     steps, runs = of_runs.checked(env_steps, curves)
-    figure = style.new_figure(6.4, 4.2)
-    axes = figure.add_subplot()
-    if len(runs) == 1:
-        of_runs.line(axes, steps, runs[0], color=style.CENTRE, label="single run")
-    else:
-        _draw_statistics(axes, steps, runs, alpha)
-        empty = len(runs) - of_runs.num_with_a_value(runs)
-        without = f" ({empty} of {len(runs)} without a value)" if empty else ""
-        of_runs.faint_runs(axes, steps, runs, f"single runs{without}")
-    style.tidy(axes)
+    figure, axes = style.one_panel(6.4, 4.2)
+    _draw(axes, steps, runs, alpha)
     of_runs.steps_axis(axes, steps.max(), steps.min())
     words.plain_numbers(axes.yaxis)
     axes.set(xlabel="environment steps", ylabel=ylabel)
-    axes.set_title(title or "", loc="left")
+    axes.set_title(words.wrapped(title or "", style.characters(5.8)))
     if np.isnan(runs).all():
-        axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center")
-        axes.set_yticks([])
+        style.say(axes, "no data")
+    _legend(figure)
+    return figure
+
+
+def _legend(figure: Figure) -> None:
     legend = figure.legend(loc="outside lower center", ncols=2, fontsize="medium")
     for handle in legend.legend_handles:
         # A single run is too faint on its own to be recognised in the legend.
         if isinstance(handle, Line2D):
             handle.set_alpha(1)
-    return figure
+
+
+def _draw(axes: Axes, steps: np.ndarray, runs: np.ndarray, alpha: float) -> None:
+    """Draw one run as itself, or the statistics of several over the runs."""
+    if len(runs) == 1:
+        of_runs.line(axes, steps, runs[0], color=style.CENTRE, label="single run")
+        return
+    _draw_statistics(axes, steps, runs, alpha)
+    empty = len(runs) - of_runs.num_with_a_value(runs)
+    without = f" ({empty} of {len(runs)} without a value)" if empty else ""
+    of_runs.faint_runs(axes, steps, runs, f"single runs{without}")
 
 
 def _draw_statistics(

@@ -28,18 +28,36 @@ PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY)
 INK, FAINT, RUNS = "#262626", "#6E6E6E", "#8C8C8C"
 GRID, BAND, PAPER = "#E5E5E5", "#F4F4F4", "#FFFFFF"
 
-NEUTRALS = {
+VARIABLES = {
     "ink": INK,
     "faint": FAINT,
     "runs": RUNS,
     "grid": GRID,
     "band": BAND,
     "paper": PAPER,
+    "blue": BLUE,
+    "vermillion": VERMILLION,
+    "green": GREEN,
+    "orange": ORANGE,
+    "purple": PURPLE,
+    "sky": SKY,
 }
-"""What is neither an algorithm nor a finding; a dark page has other ones."""
+"""Colours that a page may set anew, as `--plot-ink` and so on; see `svg`."""
 
-# Two greys that are no neutral: text on a coloured ground stays as it is on any page.
+DARK = (
+    "--plot-ink: #e6e6e6; --plot-faint: #a6a6a6; --plot-runs: #909090; "
+    "--plot-grid: #363b42; --plot-band: #1f2329; --plot-paper: #15181c; "
+    "--plot-blue: #3fa0de; --plot-vermillion: #f08040;"
+)
+"""CSS declarations for a dark page."""
+
+# The grounds of a table of numbers and the letters on them, which stay as they are on
+# any page: none of them is a variable.
+WORSE, EVEN, BETTER = "#D45D00", "#FBFBFB", "#0071B1"
 ON_LIGHT, ON_DARK = "#1A1A1A", "#FDFDFD"
+
+MOST_POINTS = 10_000
+"""More than these are drawn as an image, also in an SVG or a PDF: megabytes else."""
 
 DASHES: Any = (0, (4, 1.5))
 """Of tails: told from the middle without colours, too."""
@@ -83,6 +101,14 @@ def color_of(index: int) -> str:
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure, inches, whose parts make room for each other."""
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def one_panel(width: float, height: float) -> tuple[Figure, Axes]:
+    """Return a figure of one panel, inches, and that panel."""
+    figure = new_figure(width, height)
+    axes = figure.add_subplot()
+    tidy(axes)
+    return figure, axes
 
 
 def points(share: float = 1) -> float:

@@ -62,9 +62,6 @@ def cells(
         title: above the figure.
         width: of the figure, inches; a narrow one has the table's columns as rows.
 
-    Returns:
-        A figure; see `save`.
-
     Raises:
         ValueError: a cell is unknown, or an interval of another shape.
     """
@@ -80,18 +77,22 @@ def cells(
         at = (place.kind, place.over) if wide else (place.over, place.kind)
         axes = figure.add_subplot(grid[at])
         rows.make_rows(axes, labels)
-        beside_a_gap = at == (1, 1) and not wide
-        axes.tick_params(labelleft=at[1] == 0 or beside_a_gap)
-        if beside_a_gap:
-            # Names reach into the empty cell, and the columns stay as wide.
-            for label in axes.get_yticklabels():
-                label.set_in_layout(False)
+        _name(axes, at[1] == 0, not wide and at == (1, 1))
         _draw(axes, found, cell)
         better = whiskers.HIGHER if HIGHER_IS_BETTER[cell] else whiskers.LOWER
         facets.panel_title(axes, place.title, better)
         whiskers.scaled(axes)
     _key(figure, figure.add_subplot(grid[0, 1]) if wide else None)
     return figure
+
+
+def _name(axes: Axes, first: bool, beside_a_gap: bool) -> None:
+    """Show the names of the rows in the first panel of a line, and beside a gap."""
+    axes.tick_params(labelleft=first or beside_a_gap)
+    if beside_a_gap:
+        # They reach into it, and the columns stay as wide.
+        for label in axes.get_yticklabels():
+            label.set_in_layout(False)
 
 
 def _check(found: Mapping[str, Mapping[str, Interval]]) -> None:
@@ -127,13 +128,7 @@ def _draw(axes: Axes, found: Mapping[str, Mapping[str, Interval]], cell: str) ->
 
 def _key(figure: Figure, empty: Axes | None) -> None:
     """Say what the marks are, in the table's empty cell or below the figure."""
-    look: dict[str, Any] = {
-        "color": style.INK,
-        "markersize": 4.6,
-        "linestyle": "",
-        "markeredgewidth": 1.1,
-        "markerfacecoloralt": style.PAPER,
-    }
+    look: dict[str, Any] = {"color": style.INK, **whiskers.MARKER}
     handles = [
         Line2D([], [], marker="o", fillstyle=fill, label=f"{frame} of training", **look)
         for fill, frame in zip(FILLS, FRAMES, strict=True)

@@ -59,9 +59,6 @@ def learning_curves(
         ylabel: what the curves measure.
         width: of the figure, inches.
 
-    Returns:
-        A figure; see `save`.
-
     Raises:
         ValueError: `alpha` is out of range, or shapes do not agree.
     """
@@ -90,9 +87,7 @@ def _overlaid(
     width: float,
 ) -> Figure:
     """All algorithms in one panel, their names at the ends."""
-    figure = style.new_figure(width, min(3.2, 0.85 * width))
-    axes = figure.add_subplot()
-    style.tidy(axes)
+    figure, axes = style.one_panel(width, min(3.2, 0.85 * width))
     for course in courses:
         _draw(axes, course)
     _scale(axes, courses)
@@ -129,17 +124,8 @@ def _apart(
         ylabel,
     )
     for axes, course in zip(panels, courses, strict=True):
-        for other in courses:
-            if other is not course:
-                axes.plot(
-                    other.steps,
-                    other.over.iqm,
-                    color=style.RUNS,
-                    linewidth=0.6,
-                    alpha=0.6,
-                    zorder=1,
-                    label="_other",
-                )
+        others = [(o.steps, o.over.iqm) for o in courses if o is not course]
+        facets.behind(axes, others)
         _draw(axes, course)
         _scale(axes, courses)
     figure = facets.figure_of(panels[0])
@@ -183,11 +169,10 @@ def _key(
         handles.append(Patch(color=style.INK, alpha=0.22, linewidth=0, label=half))
     dashes = {"linestyle": style.DASHES, "linewidth": 1}
     tailed = [bool(course.over.tail.any()) for course in courses]
-    if all(tailed):
-        meaning = f"CVaR {percent}: mean of the worst {percent} of the runs"
-    else:
+    meaning = f"CVaR {percent}: mean of the worst {percent} of the runs"
+    if not all(tailed):
         least = int(np.ceil(1 / alpha - 1e-9))
-        meaning = f"CVaR {percent}: only with {least} runs or more"
+        meaning = f"CVaR {percent}: mean of the worst, from {least} runs on"
     handles.append(Line2D([], [], color=style.INK, label=meaning, **dashes))
     if others:
         grey = {"color": style.RUNS, "linewidth": 0.6}

@@ -1,7 +1,7 @@
 """Dot and whisker: estimates with their intervals, a row each."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,6 +10,14 @@ from purejaxppo.reliability.intervals import Interval
 from purejaxppo.reliability.plots import rows, style, words
 
 Fill = Literal["none", "left", "full"]
+
+MARKER: dict[str, Any] = {
+    "markersize": 4.6,
+    "markeredgewidth": 1.1,
+    "markerfacecoloralt": style.PAPER,
+    "linestyle": "",
+}
+"""The look of an estimate, but for its colour and its shape."""
 
 LOWER, HIGHER = "← lower is better", "higher is better →"
 
@@ -47,30 +55,32 @@ def whisker(
         return
     if np.isfinite(low) and np.isfinite(high):
         axes.plot([low, high], [y, y], color=color, linewidth=1.6, label=f"_{label}")
+    else:
+        _without_interval(axes, estimate, y)
     axes.plot(
         [estimate],
         [y],
         color=color,
         marker=marker,
-        markersize=4.6,
-        markeredgewidth=1.1,
         fillstyle=fill,
         markerfacecolor=style.PAPER if fill == "none" else color,
-        markerfacecoloralt=style.PAPER,
-        linestyle="",
         zorder=4,
         label=label,
+        **MARKER,
     )
-    if not (np.isfinite(low) and np.isfinite(high)):
-        axes.annotate(
-            "no interval",
-            (estimate, y),
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=style.points(0.7),
-            color=style.FAINT,
-        )
+
+
+def _without_interval(axes: Axes, x: float, y: float) -> None:
+    """Say beside a dot that its interval is not known."""
+    axes.annotate(
+        "no interval",
+        (x, y),
+        xytext=(5, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=style.points(0.7),
+        color=style.FAINT,
+    )
 
 
 def scaled(axes: Axes, most: int = 3) -> None:

@@ -125,7 +125,7 @@ def wrapped(text: str, width: int, lines: int | None = None) -> str:
 
 
 def names_that_fit(names: Sequence[str], width: int, lines: int) -> list[str]:
-    """Return names in few lines; in full where they would no longer be told apart.
+    """Return names in few lines; numbered where they would no longer be told apart.
 
     Args:
         names: all different.
@@ -133,6 +133,7 @@ def names_that_fit(names: Sequence[str], width: int, lines: int) -> list[str]:
         lines: of a name.
     """
     short = [wrapped(name, width, lines) for name in names]
-    if len(set(short)) == len(set(names)):
+    if len(set(short)) == len(short):
         return short
-    return [wrapped(name, width) for name in names]
+    numbered = (f"{i}: {name}" for i, name in enumerate(names, 1))
+    return [wrapped(name, width, lines) for name in numbered]

@@ -42,9 +42,8 @@ def svg(figure: Figure) -> str:
 
     Equal figures give equal text. Its ids begin with a digest of the figure, so that
     those of others are different; two equal ones on one page need a
-    `figure.set_gid(...)` each. Ink, paper and greys are CSS variables `--plot-ink`,
-    `--plot-faint`, `--plot-runs`, `--plot-grid`, `--plot-band` and `--plot-paper`,
-    which are as in print unless the page sets them, for instance in the dark.
+    `figure.set_gid(...)` each. Colours are CSS variables `--plot-ink`, `--plot-paper`
+    and so on, as in print unless the page sets them: `DARK` for a dark one.
 
     Args:
         figure: of this package.
@@ -53,7 +52,7 @@ def svg(figure: Figure) -> str:
         XML without a prologue.
     """
     written = io.StringIO()
-    figure.savefig(written, format="svg", metadata={"Date": None})
+    figure.savefig(written, format="svg", dpi=200, metadata={"Date": None})
     text = written.getvalue()
     root = ET.fromstring(text)
     prefix = f"f{hashlib.sha256(text.encode()).hexdigest()[:10]}-"
@@ -75,7 +74,7 @@ def _take_out(root: ET.Element) -> None:
 
 
 def _rewrite(element: ET.Element, prefix: str) -> None:
-    """Prefix ids and what refers to them; replace neutral colours by variables.
+    """Prefix ids and what refers to them; replace colours by variables.
 
     Names lose their namespaces: in a page an `<svg>` needs none.
     """
@@ -85,18 +84,28 @@ def _rewrite(element: ET.Element, prefix: str) -> None:
         if name == "id":
             value = prefix + value
         elif name == "href":
-            value = value.replace("#", f"#{prefix}", 1)
+            value = re.sub("^#", f"#{prefix}", value)
+        elif name in ("d", "x", "y"):
+            value = _LONG.sub(_short, " ".join(value.split()))
         else:
             value = value.replace("url(#", f"url(#{prefix}")
-            value = _NEUTRAL.sub(_variable, value)
+            value = _COLORS.sub(_variable, value)
         del element.attrib[key]
         element.set(name, value)
 
 
-_NEUTRAL = re.compile("|".join(style.NEUTRALS.values()), re.IGNORECASE)
-_VARIABLES = {color.lower(): name for name, color in style.NEUTRALS.items()}
+_LONG = re.compile(r"\d+\.\d{3,}")
+
+
+def _short(match: re.Match) -> str:
+    """A hundredth of a point is nothing on paper, and half of the bytes."""
+    return f"{float(match[0]):.2f}"
+
+
+_COLORS = re.compile("|".join(style.VARIABLES.values()), re.IGNORECASE)
+_NAMES = {color.lower(): name for name, color in style.VARIABLES.items()}
 
 
 def _variable(match: re.Match) -> str:
     color = match[0].lower()
-    return f"var(--plot-{_VARIABLES[color]}, {color})"
+    return f"var(--plot-{_NAMES[color]}, {color})"
