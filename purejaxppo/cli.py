@@ -1,4 +1,4 @@
-"""The command line: train, report, check, list."""
+"""The command line: train, report, compare, check, list."""
 
 import dataclasses
 import functools
@@ -23,9 +23,19 @@ from purejaxppo.checking import check_environment
 from purejaxppo.config import SECTIONS, Config
 from purejaxppo.fields import Leaf, leaves, nearest, parse, replace
 from purejaxppo.presets import PRESETS, make_preset
-from purejaxppo.reliability import render
+from purejaxppo.reliability import Definition, render
 from purejaxppo.reliability.aggregates import check_alpha
-from purejaxppo.reporting import cautions, summaries, write_report
+from purejaxppo.reliability.analysis import Plan
+from purejaxppo.reporting import (
+    cautions,
+    read_comparison,
+    read_reports,
+    rendered,
+    summaries,
+    write_brief,
+    write_comparison,
+    write_report,
+)
 from purejaxppo.study import Status, Study, store
 from purejaxppo.suites import env_ids, make
 
@@ -62,13 +72,59 @@ class Train:
 
 
 @dataclasses.dataclass
-class Report:
-    """Print a study's table and draw its pictures again."""
+class Analysing:
+    """How runs are analysed."""
 
-    directory: Positional[Path]
-    """The study's directory."""
     alpha: float = 0.25
-    """Share of the runs that make the tail."""
+    """Share of the runs that make the tail of final returns."""
+    cell_alpha: float = 0.05
+    """Share that makes the tails of dispersion and risk: of changes, runs, episodes."""
+    target: Annotated[str | None, _option("SCORE|TASK=SCORE,...", "none")] = None
+    """Final return beyond which more does not count: gives the optimality gap."""
+    rollouts: Literal["sampled", "greedy"] = "sampled"
+    """Which episodes of `purejaxppo evaluate` count."""
+    confidence: float = 0.95
+    """Of all intervals."""
+    resamples: int = 2000
+    """Number of samples of the bootstrap."""
+    seed: int = 0
+    """Seed of all that is drawn."""
+
+
+@dataclasses.dataclass
+class Report(Analysing):
+    """Report on studies: report.html, report.json, tables and pictures."""
+
+    directories: Annotated[
+        Positional[tuple[Path, ...]],
+        tyro.conf.arg(metavar="DIR...", help_behavior_hint=""),
+    ] = ()
+    """The studies' directories."""
+    output: Annotated[Path | None, _option("DIR", "the study's directory")] = None
+    """Directory for the report, if it is one."""
+
+
+@dataclasses.dataclass
+class Compare(Analysing):
+    """Compare studies, algorithms x tasks: compare.html and compare.json."""
+
+    directories: Annotated[
+        Positional[tuple[Path, ...]],
+        tyro.conf.arg(metavar="DIR DIR...", help_behavior_hint=""),
+    ] = ()
+    """The studies' directories; each algorithm on the same tasks."""
+    output: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("compare")
+    """Directory for the comparison."""
+    names: Annotated[str | None, _option("NAME,NAME,...", "the directories'")] = None
+    """The algorithm of each study."""
+    baseline: Annotated[str | None, _option("SCORE|TASK=SCORE,...", "measured")] = None
+    """Final return that counts as 0 where tasks are pooled; the target is 1."""
+    metric: Annotated[str, tyro.conf.arg(metavar="NAME")] = "episode_return"
+    """The recorded metric that is compared, such as evaluation_return."""
+    permutations: int = 10_000
+    """Of tests of what each run has; a tenth of it of what all runs have."""
+    correction: Literal["bh", "by", "none"] = "bh"
+    """For many tests: Benjamini and Hochberg's, Benjamini and Yekutieli's, or none."""
 
 
 @dataclasses.dataclass
@@ -93,7 +149,7 @@ class List:
     """What to list."""
 
 
-Command = Train | Report | Check | List
+Command = Train | Report | Compare | Check | List
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -126,6 +182,8 @@ def _run(command: Command, given: dict[str, Any]) -> int:
             return _train(command, given)
         case Report():
             return _report(command)
+        case Compare():
+            return _compare(command)
         case Check():
             return _check(command)
     return _list(command)
@@ -147,6 +205,7 @@ def _parse(arguments: Sequence[str]) -> tuple[Command, dict[str, Any]]:
     commands = {
         "train": _train_type(),
         "report": Report,
+        "compare": Compare,
         "check": Check,
         "list": List,
     }
@@ -251,7 +310,7 @@ def _train(command: Train, given: dict[str, Any]) -> int:
         )
     assert study.output is not None
     directory = Path(study.output)
-    write_report(directory, dataset, command.alpha)
+    write_brief(directory, dataset, command.alpha)
     _show(console, dataset, command.alpha)
     console.print(f"Study in {directory}", highlight=False)
     if dataset.sizes["update"] < study.config.num_updates:
@@ -292,12 +351,59 @@ def _folder(env: str) -> str:
 
 
 def _report(command: Report) -> int:
-    check_alpha(command.alpha)
-    dataset = store.read_results(command.directory)
-    write_report(command.directory, dataset, command.alpha)
+    plan = _plan(command)
+    if command.output is not None and len(command.directories) > 1:
+        raise ValueError(
+            f"Expected one study with --output, got {len(command.directories)}."
+        )
+    studies = read_reports(command.directories, command.target, command.rollouts)
     console = Console()
-    _show(console, dataset, command.alpha)
+    for study, directory in zip(studies, command.directories, strict=True):
+        output = command.output or directory
+        write_report(study, output, plan)
+        dataset = store.read_results(directory)
+        write_brief(output, dataset, command.alpha)
+        _show(console, dataset, command.alpha)
+        console.print(f"Report in {output / 'report.html'}", highlight=False)
     return 0
+
+
+def _compare(command: Compare) -> int:
+    plan = dataclasses.replace(
+        _plan(command),
+        num_permutations=command.permutations,
+        num_across_permutations=max(1, command.permutations // 10),
+        correction=command.correction,
+    )
+    contest = read_comparison(
+        command.directories,
+        names=command.names.split(",") if command.names else None,
+        baseline=command.baseline,
+        target=command.target,
+        metric=command.metric,
+        rollouts=command.rollouts,
+    )
+    comparison = write_comparison(contest, command.output, plan)
+    console = Console()
+    for part in rendered(comparison, plan):
+        console.print(part)
+    path = command.output / "compare.html"
+    console.print(f"Comparison in {path}", highlight=False)
+    return 0
+
+
+def _plan(command: Analysing) -> Plan:
+    if not 0 < command.cell_alpha <= 0.5:
+        raise ValueError(
+            f"Expected cell_alpha to be in (0, 0.5], got {command.cell_alpha}."
+        )
+    return Plan(
+        alpha=command.alpha,
+        definition=Definition(alpha=command.cell_alpha),
+        confidence=command.confidence,
+        num_resamples=command.resamples,
+        seed=command.seed,
+    )
 
 
 def _show(console: Console, dataset: Any, alpha: float) -> None:

@@ -1,4 +1,4 @@
-"""From a study's results to its short report: `report.md`, and a picture of each curve."""
+"""From a study's results to a short report: `report.md`, a picture of each curve."""
 
 import math
 from pathlib import Path

@@ -46,11 +46,12 @@ def comparison_page(
         data: name of the file with all numbers.
     """
     records = [runs for source in sources for runs in source.records]
-    runs = sum(len(analysis.scores) for analysis in comparison.analyses)
+    runs = counted(sum(len(analysis.scores) for analysis in comparison.analyses))
+    algorithms = counted(len(comparison.algorithms), "algorithm")
+    tasks = listed(comparison.tasks)
     return Page(
         title=_title(comparison),
-        subtitle=f"{counted(runs)} in all: {counted(len(comparison.algorithms), 'algorithm')}"
-        f" on {listed(comparison.tasks)}, by their {metric}",
+        subtitle=f"{runs} in all: {algorithms} on {tasks}, by their {metric}",
         answers=verdicts(comparison, plan),
         caveats=_caveats(sources, comparison),
         sections=[
@@ -171,8 +172,8 @@ def _pooled(comparison: Comparison, plan: Plan) -> list[Block]:
             ),
             "Performance profiles",
             f"Share of runs with a normalised final return above τ, with {interval}. "
-            f"A curve that lies above another is better there; where it begins to fall, "
-            f"its worst runs are.",
+            f"A curve that lies above another is better there; where it begins to "
+            f"fall, its worst runs are.",
         ),
         Figure(
             "ranks",

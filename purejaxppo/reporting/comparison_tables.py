@@ -106,7 +106,7 @@ def pairs_table(comparison: Comparison, plan: Plan) -> Table:
         ],
         rows=rows,
         definitions={
-            "P(first is better)": terms["P(better)"],
+            "P(first is better)": terms["P(first is better)"],
             "p value": terms["p value"],
             "runs needed": terms["runs needed"],
         },

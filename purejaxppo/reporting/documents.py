@@ -22,8 +22,9 @@ def plain(value: Any) -> Any:
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
+    fields = getattr(value, "_asdict", None)
+    if fields is not None:
+        value = fields()
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):

@@ -91,9 +91,10 @@ def _enlarged(svg: str) -> str:
     """A drawing made for print at a size for screens, all by the same factor."""
 
     def enlarge(match: re.Match[str]) -> str:
-        return f'width="{SCALE * float(match[1]):.0f}pt"'
+        return f'{match[1]}="{SCALE * float(match[2]):.1f}pt"'
 
-    return re.sub(r'width="([\d.]+)pt"', enlarge, svg, count=1)
+    # Of the first element, which is the drawing.
+    return re.sub(r'\b(width|height)="([\d.]+)pt"', enlarge, svg, count=2)
 
 
 def _plots() -> Any:

@@ -1,10 +1,10 @@
 """What a page is made of, before it is HTML, or a table of the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
-Kind: TypeAlias = Literal["number", "word", "prose"]
+Kind: TypeAlias = Literal["number", "word"]
 
 
 class Cell(NamedTuple):
@@ -42,6 +42,8 @@ class Table(NamedTuple):
         columns: their heads.
         rows: cells, as many as columns.
         definitions: what its numbers are, below it.
+        notes: what the numbers of each row are, below the row; for a table that is not
+            sorted.
         sortable: by a click on a column's head.
         folded: shown on demand.
     """
@@ -51,6 +53,7 @@ class Table(NamedTuple):
     columns: list[Column]
     rows: list[list[Cell]]
     definitions: Mapping[str, str] = MappingProxyType({})
+    notes: Sequence[str] = ()
     sortable: bool = True
     folded: bool = False
 

@@ -70,7 +70,8 @@ def _said(words: str) -> "Markup":
     """Words as HTML: code between backticks, no line that begins with a unit."""
     from markupsafe import Markup, escape
 
-    safe = (
-        str(escape(words)).replace(" %", "&nbsp;%").replace(" × 10", "&nbsp;×&nbsp;10")
-    )
+    safe = str(escape(words))
+    for glued in (" %", " × 10", "p = "):
+        safe = safe.replace(glued, glued.replace(" ", "&nbsp;"))
+    safe = re.sub(r"\[[^\[\]]+\]", lambda m: m[0].replace(" ", "&nbsp;"), safe)
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", safe))

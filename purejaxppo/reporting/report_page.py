@@ -109,8 +109,8 @@ def _sections(index: int, part: Part, plan: Plan, several: bool) -> list[Section
                         f"{of}-curves-drawing", {name: part.runs}, plan.alpha, part.name
                     ),
                     "Learning curves",
-                    f"{_name(part)} over environment steps, means of bins: centre (IQM), "
-                    f"middle half of the runs, and the mean of the worst "
+                    f"{_name(part)} over environment steps, means of bins: centre "
+                    f"(IQM), middle half of the runs, and the mean of the worst "
                     f"{percent(plan.alpha)} of them.",
                 ),
                 Figure(

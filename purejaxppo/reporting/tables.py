@@ -67,16 +67,13 @@ def scores_table(
             text(titles[name]),
             Cell(estimate(interval), _key(float(interval.estimate))),
             Cell(ends(interval), _key(float(interval.low))),
-            text(meanings[name]),
         ]
         for name, interval in analysis.aggregates.items()
     ]
     summary, worst = analysis.summary, "The lowest final return of a run."
     if int(summary.worst_run) >= 0:
         worst += f" Seed {analysis.seeds[int(summary.worst_run)]}."
-    rows.append(
-        [text("worst run"), value(float(summary.worst)), Cell("", None), text(worst)]
-    )
+    rows.append([text("worst run"), value(float(summary.worst)), Cell("", None)])
     return Table(
         key=key,
         caption="Final returns over runs",
@@ -84,10 +81,10 @@ def scores_table(
             Column("statistic", "word"),
             Column("value"),
             Column(f"{percent(plan.confidence)} interval"),
-            Column("definition", "prose"),
         ],
         rows=rows,
         sortable=False,
+        notes=[*(meanings[name] for name in analysis.aggregates), worst],
     )
 
 
@@ -116,7 +113,9 @@ def _said(analysis: Analysis, names: Sequence[str]) -> Cell:
             continue
         last = found if np.ndim(found.estimate) == 0 else in_frame(found, -1)
         better = "higher" if HIGHER_IS_BETTER[name] else "lower"
-        lines.append(f"{what}{with_ends(last)}, {better} is better")
+        exists = not np.isnan(last.estimate)
+        said = f"{with_ends(last)}, {better} is better" if exists else NOTHING
+        lines.append(f"{what}{said}")
     return text("\n".join(lines))
 
 
@@ -124,20 +123,16 @@ def cells_table(key: str, analysis: Analysis, plan: Plan) -> Table:
     """The cells by thirds of the training, each beside its definition."""
     meanings = definitions.cell_definitions(plan.definition)
     rows = [
-        [text(cell_title(name)), *_by_frame(interval), text(meanings[name])]
+        [text(cell_title(name)), *_by_frame(interval)]
         for name, interval in analysis.cells.items()
     ]
     return Table(
         key=key,
         caption=f"Dispersion and risk, with {percent(plan.confidence)} intervals",
-        columns=[
-            Column("cell", "word"),
-            *map(Column, FRAMES),
-            Column("whole"),
-            Column("definition", "prose"),
-        ],
+        columns=[Column("cell", "word"), *map(Column, FRAMES), Column("whole")],
         rows=rows,
         sortable=False,
+        notes=[meanings[name] for name in analysis.cells],
     )
 
 

@@ -35,8 +35,8 @@ def verdict(analysis: Analysis, plan: Plan) -> str:
     )
     if math.isnan(float(found["cvar"].estimate)):
         return (
-            f"{centre}. They are too few for a tail of {percent(plan.alpha)}; the worst "
-            f"of them ends at {worst}."
+            f"{centre}. They are too few for a tail of {percent(plan.alpha)}; the "
+            f"worst of them ends at {worst}."
         )
     loss = float(found["iqm"].estimate) - float(found["cvar"].estimate)
     return (
@@ -127,8 +127,8 @@ def _over_all(pair: Pair, tests: Sequence[Finding], tasks: int, plan: Plan) -> s
         return f"Over all {tasks} tasks together they cannot be told apart ({p})."
     chance = with_ends(_chance_of(winner, pair, pair.overall_improvement))
     return (
-        f"Over all {tasks} tasks together {winner} is better: with probability {chance} "
-        f"a run of it beats one of {_other(pair, winner)} ({p})."
+        f"Over all {tasks} tasks together {winner} is better: with probability "
+        f"{chance} a run of it beats one of {_other(pair, winner)} ({p})."
     )
 
 
@@ -147,8 +147,8 @@ def _on_one_task(
         )
     chance = with_ends(_chance_of(winner, pair, pair.improvement[task]))
     return (
-        f"{winner} has better final returns than {_other(pair, winner)} on {task}: with "
-        f"probability {chance} a run of it beats one of the other ({p})."
+        f"{winner} has better final returns than {_other(pair, winner)} on {task}: "
+        f"with probability {chance} a run of it beats one of the other ({p})."
     )
 
 

@@ -63,8 +63,10 @@ def ends(interval: Interval) -> str:
 def with_ends(interval: Interval) -> str:
     """Return a scalar, and its interval if it has one.
 
-    >>> with_ends(Interval(488.234, 486.1, 490.3)), with_ends(Interval(2e-6, 1e-6, 3e-6))
-    ('488.2 [486.1, 490.3]', '2.0 [1.0, 3.0] × 10⁻⁶')
+    >>> with_ends(Interval(488.234, 486.1, 490.3))
+    '488.2 [486.1, 490.3]'
+    >>> with_ends(Interval(2e-6, 1e-6, 3e-6))
+    '2.0 [1.0, 3.0] × 10⁻⁶'
     """
     middle, range_ = estimate(interval), ends(interval)
     if range_ == NOTHING:

@@ -84,35 +84,45 @@ class Study(NamedTuple):
     target: float | None
     cautions: list[str]
 
+    @property
+    def task(self) -> str:
+        """What was learned."""
+        return self.source.records[0].task
 
-def read_report(
-    path: Path, target: str | None = None, rollouts: str = "sampled"
-) -> Study:
-    """Read a study with each kind of return that it recorded.
+
+def read_reports(
+    paths: Sequence[Path], target: str | None = None, rollouts: str = "sampled"
+) -> list[Study]:
+    """Read studies with each kind of return that they recorded.
 
     Args:
-        path: the study's directory.
+        paths: the studies' directories.
         target: as `references` has it.
         rollouts: see `sources.read_source`.
 
     Raises:
-        ValueError: there are no results, or the target is none.
+        ValueError: there are no paths, or no results, or the target is none.
     """
+    if not paths:
+        raise ValueError("Expected the directory of a study, got none.")
+    studies = [_read_report(path, rollouts) for path in paths]
+    tasks = list(dict.fromkeys(study.task for study in studies))
+    targets = references(target, tasks, "target")
+    return [study._replace(target=targets.get(study.task)) for study in studies]
+
+
+def _read_report(path: Path, rollouts: str) -> Study:
     metrics = metrics_of(path)
     found = [read_source(path, metric=name, rollouts=rollouts) for name in metrics]
-    records = {
-        METRICS[name]: source.records[0]
-        for name, source in zip(metrics, found, strict=True)
-    }
-    task = found[0].records[0].task
+    collapses = cautions(store.read_results(path))
     return Study(
         source=found[0],
-        records=records,
-        target=references(target, [task], "target").get(task),
-        cautions=[
-            line.removeprefix("Warning: ")
-            for line in cautions(store.read_results(path))
-        ],
+        records={
+            METRICS[name]: source.records[0]
+            for name, source in zip(metrics, found, strict=True)
+        },
+        target=None,
+        cautions=[line.removeprefix("Warning: ") for line in collapses],
     )
 
 
@@ -120,7 +130,7 @@ def write_report(study: Study, output: Path, plan: Plan) -> list[Part]:
     """Write `report.html` and `report.json` of a study.
 
     Args:
-        study: from `read_report`.
+        study: from `read_reports`.
         output: directory, made if it is not there.
         plan: how the runs are analysed.
 
