@@ -57,7 +57,7 @@ def _draw_runs(axes: Axes, steps: np.ndarray, depth: np.ndarray) -> None:
     """Draw all runs, say below how many, and scale the panel to them."""
     of_runs.faint_runs(axes, steps, depth, "single runs")
     observed = words.observed_of(of_runs.num_with_a_value(depth), len(depth))
-    handle = Line2D([], [], color=style.RUNS, label=f"each of {observed}")
+    handle = Line2D([], [], color=style.RUNS, label=f"each run ({observed})")
     facets.figure_of(axes).legend(handles=[handle], loc="outside lower center")
     of_runs.steps_axis(axes, steps.max(), steps.min())
     words.plain_numbers(axes.yaxis)

@@ -16,7 +16,7 @@ from purejaxppo.reliability.plots import facets, rows, style, whiskers, words
 _HALF = 0.36
 """Half of the height that dots take of a row."""
 
-_IQM, _CVAR = 28, 62
+_IQM, _CVAR = 34, 74
 """Points from the axes to where the columns of numbers end."""
 
 
@@ -52,7 +52,7 @@ def strip(
         _draw(axes, row, values[np.isfinite(values)], alpha)
     if given:
         _heads(axes, alpha)
-    whiskers.scaled(axes, 6)
+    whiskers.scaled(axes, 6 if width > 5 else 4)
     axes.margins(x=0.04)
     facets.axis_labels(axes, ylabel, "")
     if not given:

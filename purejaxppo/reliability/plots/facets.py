@@ -46,7 +46,7 @@ def make_facets(
     for axes in panels[len(names) :]:
         axes.remove()
     share = width / columns
-    titles = words.names_that_fit(names, style.characters(0.75 * share, 0.87), 2)
+    titles = words.names_that_fit(names, style.characters(0.65 * share, 0.87), 2)
     for i, (axes, title, note) in enumerate(zip(panels, titles, notes, strict=False)):
         style.tidy(axes)
         panel_title(axes, title, note)

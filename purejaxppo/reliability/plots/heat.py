@@ -35,8 +35,8 @@ def improvement(
 ) -> Figure:
     """Draw the probability that a run of the row is better than one of the column.
 
-    Blue where the row is better, vermillion where the column is, white at one half;
-    bold where the interval leaves one half out. The diagonal is empty.
+    Blue where the row is, vermillion where the column is, white at one half; bold
+    where the interval leaves one half out. The diagonal is empty.
 
     Args:
         names: of n algorithms.
@@ -60,10 +60,10 @@ def improvement(
     facets.headline(figure, title or _SHOWN)
     if len(names) < 2:
         style.say(axes, "two algorithms make a comparison" if names else "no data")
-        return figure
-    _ground(axes, values[0])
-    _numbers(axes, values[0], values[1], values[2], cell)
-    _margins(axes, names, labels, cell)
+    else:
+        _ground(axes, values[0])
+        _numbers(axes, *values, cell=cell)
+        _margins(axes, names, labels, cell)
     return figure
 
 
@@ -91,7 +91,7 @@ def _ground(axes: Axes, probabilities: np.ndarray) -> None:
 
 
 def _numbers(
-    axes: Axes, values: np.ndarray, low: np.ndarray, high: np.ndarray, cell: float
+    axes: Axes, values: np.ndarray, low: np.ndarray, high: np.ndarray, *, cell: float
 ) -> None:
     """Write each probability, and its interval where there is room for it."""
     room, share = cell > 0.5, min(1.0, max(0.55, 1.6 * cell))

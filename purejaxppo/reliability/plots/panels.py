@@ -47,7 +47,7 @@ def intervals(
         rows.make_rows(axes, labels)
         axes.tick_params(labelleft=i % columns == 0)
         _draw(axes, names, aggregate, given)
-        better = whiskers.LOWER if aggregate.lower() in lower else whiskers.HIGHER
+        better = whiskers.better(aggregate.lower() not in lower)
         facets.panel_title(axes, words.wrapped(aggregate, letters, 2), better)
     return figure
 

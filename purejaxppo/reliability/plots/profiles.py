@@ -101,7 +101,7 @@ def _apart(drawn: Sequence[Profile], xlabel: str, width: float) -> Figure:
         others = [(o.thresholds, o.estimate) for o in drawn if o is not profile]
         facets.behind(axes, others)
         _draw(axes, profile)
-        _scale(axes)
+        _scale(axes, 3)
     figure = facets.figure_of(panels[0])
     _key(figure, others=True)
     return figure
@@ -122,12 +122,12 @@ def _draw(axes: Axes, profile: Profile) -> None:
     )
 
 
-def _scale(axes: Axes) -> None:
+def _scale(axes: Axes, most: int | None = None) -> None:
     axes.set_ylim(-0.02, 1.02)
     axes.margins(x=0.02)
     axes.axhline(0.5, color=style.FAINT, linewidth=0.6, linestyle=":", zorder=0.5)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "50 %\nmedian", "", "100 %"])
-    words.plain_numbers(axes.xaxis)
+    words.plain_numbers(axes.xaxis, most)
 
 
 def _names(figure: Figure, drawn: Sequence[Profile]) -> None:

@@ -13,7 +13,7 @@ def make_rows(axes: Axes, labels: Sequence[str]) -> None:
     axes.set_yticks(range(len(labels)), labels)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_ylim(max(1, len(labels)) - 0.5, -0.5)
     for row in range(1, len(labels), 2):
         axes.axhspan(row - 0.5, row + 0.5, color=style.BAND, linewidth=0, zorder=0)
 

@@ -138,9 +138,11 @@ def faint_runs(axes: Axes, steps: np.ndarray, runs: np.ndarray, label: str) -> N
     )
 
 
-def steps_axis(axes: Axes, last: float, first: float = 0) -> None:
+def steps_axis(
+    axes: Axes, last: float, first: float = 0, most: int | None = None
+) -> None:
     """Give axes over time their scale: from 0, or from a negative first step."""
     axes.autoscale_view()
     if last > 0:
         axes.set_xlim(min(0, first), 1.01 * last)
-    words.plain_numbers(axes.xaxis)
+    words.plain_numbers(axes.xaxis, most)

@@ -79,9 +79,7 @@ def cells(
         rows.make_rows(axes, labels)
         _name(axes, at[1] == 0, not wide and at == (1, 1))
         _draw(axes, found, cell)
-        better = whiskers.HIGHER if HIGHER_IS_BETTER[cell] else whiskers.LOWER
-        facets.panel_title(axes, place.title, better)
-        whiskers.scaled(axes)
+        facets.panel_title(axes, place.title, whiskers.better(HIGHER_IS_BETTER[cell]))
     _key(figure, figure.add_subplot(grid[0, 1]) if wide else None)
     return figure
 
@@ -124,6 +122,7 @@ def _draw(axes: Axes, found: Mapping[str, Mapping[str, Interval]], cell: str) ->
             label = f"{algorithm}, {FRAMES[i]}"
             y = row + (i - 1) * 0.27
             whiskers.whisker(axes, y, value, color=color, label=label, fill=fill)
+    whiskers.scaled(axes)
 
 
 def _key(figure: Figure, empty: Axes | None) -> None:

@@ -127,7 +127,9 @@ def _apart(
         others = [(o.steps, o.over.iqm) for o in courses if o is not course]
         facets.behind(axes, others)
         _draw(axes, course)
-        _scale(axes, courses)
+        _scale(axes, courses, 3)
+        if not course.over.observed.any():
+            axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center")
     figure = facets.figure_of(panels[0])
     facets.headline(figure, title)
     _key(figure, courses, alpha, others=True)
@@ -150,11 +152,11 @@ def _draw(axes: Axes, course: Course) -> None:
         )
 
 
-def _scale(axes: Axes, courses: Sequence[Course]) -> None:
+def _scale(axes: Axes, courses: Sequence[Course], most: int | None = None) -> None:
     if courses:
         last = max(float(course.steps.max()) for course in courses)
         first = min(float(course.steps.min()) for course in courses)
-        of_runs.steps_axis(axes, last, first)
+        of_runs.steps_axis(axes, last, first, most)
     words.plain_numbers(axes.yaxis)
 
 

@@ -19,7 +19,10 @@ MARKER: dict[str, Any] = {
 }
 """The look of an estimate, but for its colour and its shape."""
 
-LOWER, HIGHER = "← lower is better", "higher is better →"
+
+def better(higher: bool) -> str:
+    """Return in words which way is better."""
+    return "higher is better →" if higher else "← lower is better"
 
 
 def scalars(interval: Interval, shapes: Sequence[tuple[int, ...]], name: str) -> list:

@@ -11,7 +11,7 @@ from matplotlib.ticker import Formatter, MaxNLocator
 _SUFFIXES = ("", "k", "M", "B", "T")
 
 
-def number(value: float, digits: int = 3) -> str:
+def number(value: float, digits: int = 3, suffix: bool = True) -> str:
     """Return a number of so many significant digits: 12.3k, −0.5, 2e−6.
 
     >>> number(12345), number(999.9), number(-0.5), number(2e-6), number(3.2e21)
@@ -20,13 +20,14 @@ def number(value: float, digits: int = 3) -> str:
     Args:
         value: NaN is "n/a".
         digits: at least 1.
+        suffix: whether k, M, B and T stand for thousands and so on.
     """
     if not math.isfinite(value):
         return "n/a" if math.isnan(value) else ("∞" if value > 0 else "−∞")
     # Rounded first: 999.9 is 1k, not 1000.
     value = float(f"{value:.{digits}g}")
     size = abs(value)
-    group = int(math.log10(size) / 3 + 1e-12) if size >= 1000 else 0
+    group = int(math.log10(size) / 3 + 1e-12) if suffix and size >= 1000 else 0
     if group >= len(_SUFFIXES):
         group = 0
     # Nothing but the digits that are left: 12 are more than any of them has.
@@ -58,7 +59,9 @@ class Numbers(Formatter):
             np.abs(_rounded(ticks, digits) - ticks) > 1e-3 * abs(step)
         ):
             digits += 1
-        return [number(tick, digits) for tick in ticks]
+        # 10.005k is no shorter than 10005.
+        suffix = digits <= 3 or largest >= 1e6
+        return [number(tick, digits, suffix) for tick in ticks]
 
 
 def _rounded(values: np.ndarray, digits: int) -> np.ndarray:
