@@ -42,6 +42,7 @@ from purejaxppo.reliability.cells import (
     cell_intervals,
     cells_across_runs,
     cells_within_runs,
+    runs_in_cells,
 )
 from purejaxppo.reliability.comparisons import (
     Contrast,
@@ -122,6 +123,7 @@ __all__ = [
     "resampled",
     "risk_across_rollouts",
     "risk_across_runs",
+    "runs_in_cells",
     "short_term_risk",
     "spread",
     "std",
