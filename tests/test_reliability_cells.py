@@ -340,16 +340,20 @@ def test_intervals_of_cells(method):
 @pytest.mark.parametrize("kind", [np.asarray, jnp.asarray])
 @pytest.mark.parametrize("key", [0, "jax"])
 def test_keys_and_arrays_of_either_kind(key, kind):
-    if key == "jax":
-        key = jax.random.key(0)
     definition = Definition(grid=50, threshold=0.2)
 
-    def intervals(curves, key=key):
+    def intervals(key, curves):
         return reliability.cell_intervals(key, made(curves), definition, 60)
 
     curves = learning(11, 24)
-    expected = intervals(curves, key=0)
-    found = (intervals if kind is np.asarray else jax.jit(intervals))(kind(curves))
+    expected = found = intervals(0, curves)
+    traced = jnp.asarray(curves)
+    if key == "jax" and kind is jnp.asarray:
+        found = jax.jit(intervals)(jax.random.key(0), traced)
+    elif key == "jax":
+        found = jax.jit(lambda key: intervals(key, curves))(jax.random.key(0))
+    elif kind is jnp.asarray:
+        found = jax.jit(lambda curves: intervals(0, curves))(traced)
     for name, interval in found.items():
         assert (interval.low <= interval.estimate).all()
         assert (interval.estimate <= interval.high).all()

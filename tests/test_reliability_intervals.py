@@ -451,3 +451,31 @@ def test_keys_of_a_sweep():
     np.testing.assert_allclose(
         got.high - got.low, 2 * 1.96 / np.sqrt(40) * np.ones(3), rtol=0.35
     )
+
+
+def test_counts_of_a_key_for_scores_of_numpy():
+    x, y = normal(24, 9, 3), normal(25, 9, 3) - 0.2
+    counts = reliability.resample(jax.random.key(1), [(9, 3), (9, 3)], 70)
+    as_numpy = [np.asarray(c) for c in counts]
+    statistics = {
+        "cvar": lambda a, _: reliability.cvar(x[..., None], 0.25, counts=a),
+        "std": lambda a, _: reliability.spread(x[..., None], "std", a),
+        "gap": lambda a, _: reliability.optimality_gap(x[..., None], 0.5, a),
+        "profile": lambda a, _: reliability.performance_profile(x, [0.0, 0.3], a),
+        "chance": lambda a, b: reliability.probability_of_improvement(
+            x[:, 0], y[:, 0], a[:, 0], b[:, 0]
+        ),
+        "rank": lambda a, b: reliability.mean_ranks(
+            [x[:, 1], y[:, 1]], [a[:, 1], b[:, 1]]
+        ),
+        "risk": lambda a, _: reliability.risk_across_runs(
+            x[..., None], 0.25, np.abs(x[:, 0]), a
+        ),
+    }
+
+    def intervals_of(counts):
+        return {k: reliability.bootstrap(f, counts) for k, f in statistics.items()}
+
+    expected, got = intervals_of(as_numpy), jax.jit(intervals_of)(counts)
+    for name in statistics:
+        np.testing.assert_allclose(got[name], expected[name], rtol=1e-4, atol=1e-6)

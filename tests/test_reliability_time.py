@@ -268,22 +268,28 @@ def test_a_fall_between_observations_is_spread_over_their_time():
 # --- few points, no points, infinite ones ---------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [np.asarray, jnp.asarray])
-def test_one_point_has_no_differences(kind):
-    curve, steps = kind([[7.0], [NAN]]), np.array([100])
-    assert reliability.differences(steps, curve).shape == (2, 0)
-    for measure in SLOW:
-        spread = reliability.dispersion_across_time(
-            steps, curve, [50, 100], 60, measure
-        )
-        np.testing.assert_array_equal(spread, np.full((2, 2), NAN))
-    np.testing.assert_array_equal(
-        reliability.short_term_risk(steps, curve, 0.5), [NAN, NAN]
-    )
-    np.testing.assert_array_equal(reliability.drawdown(curve), [[0], [NAN]])
-    np.testing.assert_array_equal(reliability.max_drawdown(curve), [0, NAN])
-    np.testing.assert_array_equal(reliability.curve_range(curve), [0, NAN])
-    assert np.isnan(reliability.long_term_risk(curve, 0.5)).all()
+@pytest.mark.parametrize("traced", [False, True])
+def test_one_point_has_no_differences(traced):
+    steps = np.array([100])
+
+    def of(curve):
+        spreads = [
+            reliability.dispersion_across_time(steps, curve, [50, 100], 60, measure)
+            for measure in SLOW
+        ]
+        return {
+            "differences": (reliability.differences(steps, curve), np.zeros((2, 0))),
+            "spread": (spreads, np.full((3, 2, 2), NAN)),
+            "short": (reliability.short_term_risk(steps, curve, 0.5), [NAN, NAN]),
+            "drawdown": (reliability.drawdown(curve), [[0], [NAN]]),
+            "deepest": (reliability.max_drawdown(curve), [0, NAN]),
+            "range": (reliability.curve_range(curve), [0, NAN]),
+            "long": (reliability.long_term_risk(curve, 0.5), [NAN, NAN]),
+        }
+
+    curve = np.array([[7.0], [NAN]])
+    for got, expected in (jax.jit(of) if traced else of)(curve).values():
+        np.testing.assert_array_equal(got, expected)
 
 
 def test_two_points_have_one_difference_and_no_spread():

@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from purejaxppo.reliability import aggregates
-from purejaxppo.reliability.arrays import Array, as_floating, gap, in_parts
+from purejaxppo.reliability.arrays import Array, as_floating, as_kind_of, gap, in_parts
 from purejaxppo.reliability.curves import check_time, fill_forward
 
 Measure: TypeAlias = Literal["iqr", "mad", "std"]
@@ -154,7 +154,7 @@ def spread(scores: Array, measure: Measure, counts: Array | None = None) -> Arra
         ValueError: `measure` is unknown.
     """
     check_measure(measure)
-    xp, scores = as_floating(scores)
+    xp, scores = as_floating(as_kind_of(scores, counts))
     width = {"iqr": _width, "mad": aggregates.mad, "std": aggregates.std}[measure]
     enough = aggregates.num_observed(scores, counts) > 1
     return xp.where(enough, width(scores, counts), xp.nan)

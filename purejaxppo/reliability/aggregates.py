@@ -7,14 +7,14 @@ To pool runs x tasks as Agarwal et al. 2021 do, pass `scores.reshape(-1)`.
 `counts`, integers of as many axes as the scores, `[runs, ...]`, and broadcast against
 them, say how often each run counts: a bootstrap's resample is a column of counts, and
 the scores are sorted once for all resamples. They add up to at most the number of runs;
-1 each if `None`.
+1 each if `None`. With counts of JAX the result is JAX's, whatever the scores are.
 """
 
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from purejaxppo.reliability.arrays import Array, as_floating, mean_where
+from purejaxppo.reliability.arrays import Array, as_floating, as_kind_of, mean_where
 
 Tail: TypeAlias = Literal["lower", "upper"]
 
@@ -48,7 +48,7 @@ def num_observed(scores: Array, counts: Array | None = None) -> Array:
     Returns:
         `[...]`, integers.
     """
-    xp, scores = _as_scores(scores)
+    xp, scores = _as_scores(scores, counts)
     return xp.sum(_times(scores, counts), axis=0)
 
 
@@ -62,7 +62,7 @@ def mean(scores: Array, counts: Array | None = None) -> Array:
     Returns:
         `[...]`, NaN where no run has a score.
     """
-    _, scores = _as_scores(scores)
+    _, scores = _as_scores(scores, counts)
     return mean_where(scores, _times(scores, counts), axis=0)
 
 
@@ -147,7 +147,7 @@ def std(scores: Array, counts: Array | None = None) -> Array:
     Returns:
         `[...]`, NaN where fewer than two runs have a score or one has an infinite one.
     """
-    xp, scores = _as_scores(scores)
+    xp, scores = _as_scores(scores, counts)
     n = xp.astype(num_observed(scores, counts), scores.dtype)
     square = mean(xp.square(scores - finite(mean(scores, counts))[None]), counts)
     return xp.where(n > 1, xp.sqrt(square * n / xp.maximum(n - 1, 1)), xp.nan)
@@ -163,7 +163,7 @@ def mad(scores: Array, counts: Array | None = None) -> Array:
     Returns:
         `[...]`, NaN where no run has a score or the median is infinite.
     """
-    xp, scores = _as_scores(scores)
+    xp, scores = _as_scores(scores, counts)
     return median(xp.abs(scores - finite(median(scores, counts))[None]), counts)
 
 
@@ -264,7 +264,7 @@ def ordered(scores: Array, counts: Array | None = None) -> Ordered:
         scores: `[runs, ...]`, NaN where missing.
         counts: how often each run counts.
     """
-    xp, scores = _as_scores(scores)
+    xp, scores = _as_scores(scores, counts)
     if counts is None:
         ranked = xp.sort(scores, axis=0)
         return Ordered(ranked, xp.cumulative_sum(_times(ranked, None), axis=0))
@@ -304,8 +304,8 @@ def _tail_size(order: Ordered, alpha: float) -> Array:
     return order.scores.__array_namespace__().asarray(size)[order.upper[-1]]
 
 
-def _as_scores(scores: Array) -> tuple[Any, Array]:
-    xp, scores = as_floating(scores)
+def _as_scores(scores: Array, counts: Array | None) -> tuple[Any, Array]:
+    xp, scores = as_floating(as_kind_of(scores, counts))
     if scores.ndim == 0 or scores.shape[0] == 0:
         raise ValueError(
             f"scores: axis 0 must hold at least one run, got shape {scores.shape}"

@@ -40,6 +40,18 @@ def as_floating(values: Array) -> tuple[Any, Array]:
     return xp, values
 
 
+def as_kind_of(values: Array, counts: Array | None) -> Array:
+    """Return `values` as an array of JAX where counts are, so that they may be traced.
+
+    Args:
+        values: any shape, NumPy's or JAX's.
+        counts: any shape, likewise, or none.
+    """
+    if counts is None or counts.__array_namespace__() is np:
+        return values
+    return counts.__array_namespace__().asarray(values)
+
+
 def mean_where(values: Array, times: Array, axis: int) -> Array:
     """Return the mean of `values` over `axis`, each counted `times`; NaN of none.
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from purejaxppo.reliability.arrays import Array, as_floating
+from purejaxppo.reliability.arrays import Array, as_floating, as_kind_of
 from purejaxppo.reliability.scores import probability_of_improvement
 
 Correction: TypeAlias = Literal["bh", "by", "none"]
@@ -61,8 +61,10 @@ def mean_ranks(
     Returns:
         `[algorithms]` or `[algorithms, resamples]`, lower is better.
     """
-    xp, _ = as_floating(scores[0])
-    signed = [as_floating(x)[1] * (1 if higher_is_better else -1) for x in scores]
+    first = None if counts is None else counts[0]
+    signed = [as_floating(as_kind_of(x, first))[1] for x in scores]
+    xp, sign = signed[0].__array_namespace__(), 1 if higher_is_better else -1
+    signed = [sign * x for x in signed]
     signed = [xp.where(xp.isnan(x), -xp.inf, x) for x in signed]
     times = [np.ones(len(x), np.int32) for x in signed] if counts is None else counts
     sizes = [xp.sum(xp.asarray(c), axis=0) for c in times]

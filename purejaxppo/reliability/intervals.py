@@ -17,8 +17,8 @@ Method: TypeAlias = Literal["percentile", "basic", "bc", "bca"]
 
 METHODS = ("percentile", "basic", "bc", "bca")
 
-CHUNK = 250
-"""Resamples at once, which bounds the memory."""
+CHUNK = 64
+"""Resamples at once, which bounds the memory; more are slower, out of the cache."""
 
 Statistic: TypeAlias = Callable[..., Array]
 """(counts of each sample, `[runs, ..., resamples]`) -> `[..., resamples]`."""
@@ -148,11 +148,25 @@ def bootstrap(
 
 def in_chunks(statistic: Statistic, counts: Sequence[Array]) -> Array:
     """Return the statistic of all resamples `[..., resamples]`, some at a time."""
+    if counts[0].__array_namespace__() is not np:
+        return _mapped(statistic, counts)
     parts = [
         statistic(*(c[..., i : i + CHUNK] for c in counts))
         for i in range(0, counts[0].shape[-1], CHUNK)
     ]
     return parts[0].__array_namespace__().concat(parts, axis=-1)
+
+
+def _mapped(statistic: Statistic, counts: Sequence[Array]) -> Array:
+    """The same under JAX: a loop, so that the program does not grow with its rounds."""
+    import jax
+
+    def of_one(resample: Sequence[Array]) -> Array:
+        return statistic(*(c[..., None] for c in resample))[..., 0]
+
+    resamples = [jax.numpy.moveaxis(c, -1, 0) for c in counts]
+    values = jax.lax.map(of_one, resamples, batch_size=CHUNK)
+    return jax.numpy.moveaxis(values, 0, -1)
 
 
 def _shifted(

@@ -7,7 +7,7 @@ Source: "Deep reinforcement learning at the edge of the statistical precipice".
 import numpy as np
 
 from purejaxppo.reliability import aggregates
-from purejaxppo.reliability.arrays import Array, as_floating, matmul
+from purejaxppo.reliability.arrays import Array, as_floating, as_kind_of, matmul
 
 
 def normalized(scores: Array, low: Array, high: Array) -> Array:
@@ -55,7 +55,7 @@ def optimality_gap(
     Returns:
         `[...]`, lower is better.
     """
-    xp, scores = as_floating(scores)
+    xp, scores = as_floating(as_kind_of(scores, counts))
     return target - aggregates.mean(xp.minimum(scores, target), counts)
 
 
@@ -78,8 +78,8 @@ def probability_of_improvement(
     Returns:
         In [0, 1], a number or `[resamples]`; NaN where either has no score.
     """
-    xp, x = as_floating(x)
-    _, y = as_floating(y)
+    xp, x = as_floating(as_kind_of(as_kind_of(x, counts_x), counts_y))
+    _, y = as_floating(as_kind_of(as_kind_of(y, counts_x), counts_y))
     wins = xp.astype(x[None] > y[:, None], x.dtype)
     wins = wins + 0.5 * xp.astype(x[None] == y[:, None], x.dtype)
     times_x, times_y = _times(x, counts_x), _times(y, counts_y)
@@ -113,7 +113,7 @@ def performance_profile(
         `[thresholds]` or `[thresholds, resamples]` in [0, 1], falling with the
         threshold; NaN where there is no score.
     """
-    xp, scores = as_floating(scores)
+    xp, scores = as_floating(as_kind_of(scores, counts))
     flat, levels = scores.reshape(-1), xp.asarray(thresholds, dtype=scores.dtype)
     times = _times(flat, counts)
     above = matmul(xp.astype(flat[None] > levels[:, None], scores.dtype), times)
