@@ -47,6 +47,11 @@ def _option(metavar: str, default: str) -> Any:
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
+def _needed(metavar: str) -> Any:
+    """What the help text says of paths that must be given."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+
+
 @dataclasses.dataclass
 class Train:
     """Train many seeds of PPO and report how reliable it was."""
@@ -95,10 +100,7 @@ class Analysing:
 class Report(Analysing):
     """Report on studies: report.html, report.json, tables and pictures."""
 
-    directories: Annotated[
-        Positional[tuple[Path, ...]],
-        tyro.conf.arg(metavar="DIR...", help_behavior_hint=""),
-    ] = ()
+    directories: Annotated[Positional[tuple[Path, ...]], _needed("DIR...")] = ()
     """The studies' directories."""
     output: Annotated[Path | None, _option("DIR", "the study's directory")] = None
     """Directory for the report, if it is one."""
@@ -108,10 +110,7 @@ class Report(Analysing):
 class Compare(Analysing):
     """Compare studies, algorithms x tasks: compare.html and compare.json."""
 
-    directories: Annotated[
-        Positional[tuple[Path, ...]],
-        tyro.conf.arg(metavar="DIR DIR...", help_behavior_hint=""),
-    ] = ()
+    directories: Annotated[Positional[tuple[Path, ...]], _needed("DIR DIR...")] = ()
     """The studies' directories; each algorithm on the same tasks."""
     output: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("compare")
     """Directory for the comparison."""

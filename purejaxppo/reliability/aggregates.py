@@ -4,16 +4,17 @@ A NaN is a missing score. It enters no aggregate, and `num_observed` counts the
 scores that do: show it beside the aggregate, a run that is left out is a finding.
 To pool runs x tasks as Agarwal et al. 2021 do, pass `scores.reshape(-1)`.
 
-`counts`, integers `[runs, ...]` that are broadcast against the scores, say how often
-each run counts: a bootstrap's resample is a row of counts, and the scores are sorted
-once for all resamples. They add up to at most the number of runs; 1 each if `None`.
+`counts`, integers of as many axes as the scores, `[runs, ...]`, and broadcast against
+them, say how often each run counts: a bootstrap's resample is a column of counts, and
+the scores are sorted once for all resamples. They add up to at most the number of runs;
+1 each if `None`. With counts of JAX the result is JAX's, whatever the scores are.
 """
 
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from purejaxppo.reliability.arrays import Array, as_floating, mean_where
+from purejaxppo.reliability.arrays import Array, as_floating, as_kind_of, mean_where
 
 Tail: TypeAlias = Literal["lower", "upper"]
 
@@ -47,7 +48,8 @@ def num_observed(scores: Array, counts: Array | None = None) -> Array:
     Returns:
         `[...]`, integers.
     """
-    return ordered(scores, counts).upper[-1]
+    xp, scores = _as_scores(scores, counts)
+    return xp.sum(_times(scores, counts), axis=0)
 
 
 def mean(scores: Array, counts: Array | None = None) -> Array:
@@ -60,10 +62,8 @@ def mean(scores: Array, counts: Array | None = None) -> Array:
     Returns:
         `[...]`, NaN where no run has a score.
     """
-    xp, scores = _as_scores(scores)
-    observed = xp.logical_not(xp.isnan(scores))
-    times = observed if counts is None else xp.where(observed, counts, 0)
-    return mean_where(scores, times, axis=0)
+    _, scores = _as_scores(scores, counts)
+    return mean_where(scores, _times(scores, counts), axis=0)
 
 
 def quantile(scores: Array, q: float, counts: Array | None = None) -> Array:
@@ -145,11 +145,11 @@ def std(scores: Array, counts: Array | None = None) -> Array:
         counts: how often each run counts.
 
     Returns:
-        `[...]`, NaN where fewer than two runs have a score.
+        `[...]`, NaN where fewer than two runs have a score or one has an infinite one.
     """
-    xp, scores = _as_scores(scores)
+    xp, scores = _as_scores(scores, counts)
     n = xp.astype(num_observed(scores, counts), scores.dtype)
-    square = mean(xp.square(scores - mean(scores, counts)[None]), counts)
+    square = mean(xp.square(scores - finite(mean(scores, counts))[None]), counts)
     return xp.where(n > 1, xp.sqrt(square * n / xp.maximum(n - 1, 1)), xp.nan)
 
 
@@ -161,10 +161,10 @@ def mad(scores: Array, counts: Array | None = None) -> Array:
         counts: how often each run counts.
 
     Returns:
-        `[...]`, NaN where no run has a score.
+        `[...]`, NaN where no run has a score or the median is infinite.
     """
-    xp, scores = _as_scores(scores)
-    return median(xp.abs(scores - median(scores, counts)[None]), counts)
+    xp, scores = _as_scores(scores, counts)
+    return median(xp.abs(scores - finite(median(scores, counts))[None]), counts)
 
 
 def cvar(
@@ -233,6 +233,16 @@ def check_alpha(alpha: float) -> None:
         raise ValueError(f"Expected alpha to be in (0, 0.5], got {alpha!r}.")
 
 
+def finite(values: Array) -> Array:
+    """Return the values, NaN where they are infinite: nothing lies so far from those.
+
+    Args:
+        values: any shape.
+    """
+    xp, values = as_floating(values)
+    return xp.where(xp.isfinite(values), values, xp.nan)
+
+
 class Ordered(NamedTuple):
     """Scores in increasing order, missing ones last.
 
@@ -254,11 +264,10 @@ def ordered(scores: Array, counts: Array | None = None) -> Ordered:
         scores: `[runs, ...]`, NaN where missing.
         counts: how often each run counts.
     """
-    xp, scores = _as_scores(scores)
+    xp, scores = _as_scores(scores, counts)
     if counts is None:
         ranked = xp.sort(scores, axis=0)
-        times = xp.astype(xp.logical_not(xp.isnan(ranked)), int)
-        return Ordered(ranked, xp.cumulative_sum(times, axis=0))
+        return Ordered(ranked, xp.cumulative_sum(_times(ranked, None), axis=0))
     index = xp.argsort(scores, axis=0)
     ranked = xp.take_along_axis(scores, index, axis=0)
     shape = np.broadcast_shapes(scores.shape, counts.shape)
@@ -295,13 +304,20 @@ def _tail_size(order: Ordered, alpha: float) -> Array:
     return order.scores.__array_namespace__().asarray(size)[order.upper[-1]]
 
 
-def _as_scores(scores: Array) -> tuple[Any, Array]:
-    xp, scores = as_floating(scores)
+def _as_scores(scores: Array, counts: Array | None) -> tuple[Any, Array]:
+    xp, scores = as_floating(as_kind_of(scores, counts))
     if scores.ndim == 0 or scores.shape[0] == 0:
         raise ValueError(
             f"scores: axis 0 must hold at least one run, got shape {scores.shape}"
         )
     return xp, scores
+
+
+def _times(scores: Array, counts: Array | None) -> Array:
+    """How often each score counts, integers; a missing one does not."""
+    xp = scores.__array_namespace__()
+    observed = xp.logical_not(xp.isnan(scores))
+    return xp.astype(observed, int) if counts is None else xp.where(observed, counts, 0)
 
 
 def _at_rank(order: Ordered, rank: Array) -> Array:
