@@ -12,11 +12,11 @@ from purejaxppo.reliability.across_time import curve_range, max_drawdown
 from purejaxppo.reliability.arrays import Array
 from purejaxppo.reliability.caveats import caveats_of
 from purejaxppo.reliability.cells import (
-    HIGHER_IS_BETTER,
     Definition,
     WithinRuns,
     cell_intervals,
     cells_within_runs,
+    runs_in_cells,
 )
 from purejaxppo.reliability.comparisons import CORRECTIONS, Correction
 from purejaxppo.reliability.curves import final_performance
@@ -98,6 +98,7 @@ class Analysis(NamedTuple):
         summary: of the final returns.
         aggregates: of the final returns, see `AGGREGATES`.
         cells: see `cells.cell_intervals`; without rollouts, without their cells.
+        runs_in_cells: how many runs enter each of them.
         caveats: what a reader of the numbers should know, a sentence each.
         seeds: `[runs]`.
         scores: `[runs]` final returns, NaN where missing.
@@ -115,6 +116,7 @@ class Analysis(NamedTuple):
     summary: Summary
     aggregates: dict[str, Interval]
     cells: dict[str, Interval]
+    runs_in_cells: dict[str, int]
     caveats: list[str]
     seeds: np.ndarray
     scores: np.ndarray
@@ -143,9 +145,7 @@ def analyze(runs: Runs, plan: Plan = DEFAULTS, target: float | None = None) -> A
     """
     runs = check_runs(runs)
     runs = runs._replace(curves=np.asarray(runs.curves, np.float64))
-    within = _within(runs, plan.definition)
-    cells = _cells(runs, plan)
-    scores = final_performance(runs.curves)
+    of, scores = plan.definition, final_performance(runs.curves)
     summary = summarize(runs.curves, runs.finite, plan.alpha)
     return Analysis(
         algorithm=runs.algorithm,
@@ -155,14 +155,15 @@ def analyze(runs: Runs, plan: Plan = DEFAULTS, target: float | None = None) -> A
         num_episodes=0 if runs.rollouts is None else runs.rollouts.shape[1],
         summary=summary,
         aggregates=score_intervals(scores, plan, target),
-        cells=cells,
-        caveats=caveats_of(runs, summary, plan.definition),
+        cells=_cells(runs, plan),
+        runs_in_cells={k: int(v) for k, v in runs_in_cells(runs, of).items()},
+        caveats=caveats_of(runs, summary, of),
         seeds=np.asarray(runs.seeds),
         scores=scores,
         finite=None if runs.finite is None else np.asarray(runs.finite),
         curve_range=curve_range(runs.curves),
         max_drawdown=max_drawdown(runs.curves),
-        within=within,
+        within=cells_within_runs(runs.env_steps, runs.curves, runs.rollouts, of),
     )
 
 
@@ -228,36 +229,10 @@ def _gap(target: float, scores: Array, counts: Array) -> Array:
 
 
 def _cells(runs: Runs, plan: Plan) -> dict[str, Interval]:
-    """The cells, without what one point, or a handful of runs, only seem to have."""
-    found = cell_intervals(
-        plan.seed,
-        _two_points(runs),
-        plan.definition,
-        plan.num_resamples,
-        plan.confidence,
-    )
+    """The cells, without what a handful of runs only seem to have."""
+    of, resamples = plan.definition, plan.num_resamples
+    found = cell_intervals(plan.seed, runs, of, resamples, plan.confidence)
     observed = aggregates.num_observed(final_performance(runs.curves))
     if observed < aggregates.QUARTILE_RUNS:
         found["dispersion_across_runs"] = missing_interval((3,))
     return found
-
-
-def _within(runs: Runs, definition: Definition) -> WithinRuns:
-    runs = _two_points(runs)
-    return cells_within_runs(runs.env_steps, runs.curves, runs.rollouts, definition)
-
-
-def _two_points(runs: Runs) -> Runs:
-    """The runs; a curve of one point, which has no change, gets one of nothing."""
-    if len(runs.env_steps) > 1:
-        return runs
-    first = runs.env_steps - 1
-    nothing = np.full_like(runs.curves, np.nan)
-    return runs._replace(
-        env_steps=np.concatenate((first, runs.env_steps)),
-        curves=np.concatenate((nothing, runs.curves), axis=1),
-    )
-
-
-CELLS = tuple(HIGHER_IS_BETTER)
-"""Names of the cells, in the order of the table."""

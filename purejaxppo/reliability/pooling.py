@@ -14,9 +14,9 @@ import numpy as np
 from purejaxppo.reliability import aggregates
 from purejaxppo.reliability.analysis import Analysis, Plan, score_statistics
 from purejaxppo.reliability.arrays import Array
+from purejaxppo.reliability.comparisons import mean_ranks
 from purejaxppo.reliability.intervals import Interval, bootstrap
-from purejaxppo.reliability.pairs import worst_if_missing
-from purejaxppo.reliability.scores import normalized, probability_of_improvement
+from purejaxppo.reliability.scores import normalized, performance_profile
 
 THRESHOLDS = 101
 """Points of a performance profile."""
@@ -85,7 +85,7 @@ def pool(
             name: profile(scores[name], counts[name], thresholds, plan.confidence)
             for name in scores
         },
-        ranks=mean_ranks(raw, counts, plan.confidence),
+        ranks=rank_intervals(raw, counts, plan.confidence),
     )
 
 
@@ -175,8 +175,6 @@ def profile(
 ) -> Interval:
     """Return the share of an algorithm's runs above each threshold.
 
-    See `scores.performance_profile`.
-
     Args:
         scores: `[runs]` normalised, of each task.
         counts: `[runs, resamples]` of each task.
@@ -186,29 +184,20 @@ def profile(
     Returns:
         `[thresholds]`.
     """
-    pool = np.concatenate(scores)
-    above = np.asarray(pool[None] > thresholds[:, None], float)
-    seen = np.asarray(~np.isnan(pool), float)
+    pooled = np.concatenate(scores)
 
     def statistic(*counts: Array) -> Array:
-        times = np.concatenate(counts)
-        total = seen @ times
-        return np.where(total > 0, above @ times / np.maximum(total, 1), np.nan)
+        return performance_profile(pooled, thresholds, np.concatenate(counts))
 
     return bootstrap(statistic, counts, confidence)
 
 
-def mean_ranks(
+def rank_intervals(
     scores: Mapping[str, Sequence[np.ndarray]],
     counts: Mapping[str, Sequence[np.ndarray]],
     confidence: float,
 ) -> dict[str, Interval]:
     """Return each algorithm's mean rank over runs, and over tasks the mean of that.
-
-    Ranks are among all runs of all algorithms on a task, 1 for the best, as `ranks` has
-    them. The mean rank of an algorithm's runs is 1/2 + Σ n P over all algorithms, n
-    their runs and P the probability that one of these is better, its own counted: so
-    that the ranks of a resample come without sorting it.
 
     Args:
         scores: algorithm -> final returns `[runs]` of each task; a missing one is worse
@@ -216,36 +205,18 @@ def mean_ranks(
         counts: algorithm -> `[runs, resamples]` of each task.
         confidence: of the intervals.
     """
-    names = list(scores)
-    tasks = range(len(scores[names[0]]))
+    names, of_tasks = list(scores), list(zip(*scores.values(), strict=True))
     flat = [count for name in names for count in counts[name]]
+    step = len(of_tasks)
 
     def statistic(*counts: Array) -> Array:
-        per_task = [
-            _mean_ranks(
-                [worst_if_missing(scores[name][t]) for name in names],
-                [counts[i * len(tasks) + t] for i in range(len(names))],
-            )
-            for t in tasks
-        ]
-        return np.mean(per_task, axis=0)
+        # Those of one task, in the order of the algorithms.
+        drawn = (counts[i::step] for i in range(step))
+        each = [mean_ranks(s, c) for s, c in zip(of_tasks, drawn, strict=True)]
+        return np.mean(each, axis=0)
 
     found = bootstrap(statistic, flat, confidence)
     return {name: Interval(*(x[i] for x in found)) for i, name in enumerate(names)}
-
-
-def _mean_ranks(scores: list[np.ndarray], counts: list[np.ndarray]) -> np.ndarray:
-    """`[algorithms, resamples]`."""
-    return np.stack(
-        [
-            0.5
-            + sum(
-                len(better) * probability_of_improvement(better, own, of_better, of_own)
-                for better, of_better in zip(scores, counts, strict=True)
-            )
-            for own, of_own in zip(scores, counts, strict=True)
-        ]
-    )
 
 
 def _of_pool(of: Array, scores: Sequence[np.ndarray], *counts: Array) -> Array:

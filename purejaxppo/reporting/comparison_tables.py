@@ -8,7 +8,7 @@ from purejaxppo.reliability.intervals import Interval
 from purejaxppo.reliability.pairs import Pair
 from purejaxppo.reporting import definitions
 from purejaxppo.reporting.models import Cell, Column, Table, text, word_columns
-from purejaxppo.reporting.tables import framed, interval_cell
+from purejaxppo.reporting.tables import entering, framed, interval_cell
 from purejaxppo.reporting.verdicts import better, of_pair
 from purejaxppo.reporting.words import NOTHING, cell_title, p_value, percent
 
@@ -157,6 +157,7 @@ def cells_table(comparison: Comparison, plan: Plan) -> Table:
             text(frame or "whole"),
             text(analysis.algorithm),
             interval_cell(interval),
+            entering(analysis, name),
         ]
         for task in comparison.tasks
         for name, frame, _ in _cells_of(comparison, task)
@@ -171,6 +172,7 @@ def cells_table(comparison: Comparison, plan: Plan) -> Table:
         columns=[
             *word_columns("task", "cell", "training", "algorithm"),
             Column("value"),
+            Column("runs"),
         ],
         rows=rows,
         definitions={cell_title(name): of for name, of in meanings.items()},

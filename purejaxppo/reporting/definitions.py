@@ -57,7 +57,9 @@ def general(plan: Plan) -> dict[str, str]:
         ),
         "runs": (
             "Runs without a final return (NaN) are counted, enter no aggregate, and "
-            "are worse than any other in ranks, tests and probabilities of improvement."
+            "are worse than any other in ranks, tests and probabilities of "
+            "improvement. A cell counts the runs that have it: those whose curve range "
+            "is not positive have none in its units."
         ),
         "interval": (
             f"{percent(plan.confidence)} confidence: from the {tail:g} % to the "

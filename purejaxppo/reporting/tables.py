@@ -123,17 +123,26 @@ def cells_table(key: str, analysis: Analysis, plan: Plan) -> Table:
     """The cells by thirds of the training, each beside its definition."""
     meanings = definitions.cell_definitions(plan.definition)
     rows = [
-        [text(cell_title(name)), *_by_frame(interval)]
+        [text(cell_title(name)), *_by_frame(interval), entering(analysis, name)]
         for name, interval in analysis.cells.items()
     ]
     return Table(
         key=key,
         caption=f"Dispersion and risk, with {percent(plan.confidence)} intervals",
-        columns=[Column("cell", "word"), *map(Column, FRAMES), Column("whole")],
+        columns=[
+            Column("cell", "word"),
+            *map(Column, (*FRAMES, "whole", "runs")),
+        ],
         rows=rows,
         sortable=False,
         notes=[meanings[name] for name in analysis.cells],
     )
+
+
+def entering(analysis: Analysis, name: str) -> Cell:
+    """How many runs enter a cell, and of how many if not all."""
+    runs, among = analysis.runs_in_cells[name], len(analysis.scores)
+    return Cell(f"{runs:,}" if runs == among else f"{runs:,} of {among:,}", float(runs))
 
 
 def _by_frame(interval: Interval) -> list[Cell]:
