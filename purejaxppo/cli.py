@@ -266,8 +266,11 @@ def _study(command: Train, given: dict[str, Any]) -> Study:
     path, preset = command.config, command.preset
     if path is not None and preset is not None:
         raise ValueError("Expected at most one of --preset and --config, got both.")
-    if command.resume and command.output is not None and (path or preset) is None:
-        path = command.output / store.CONFIG
+    output = command.output
+    if output is None and command.env:
+        output = Path("runs") / _folder(command.env)
+    if command.resume and output is not None and (path or preset) is None:
+        path = output / store.CONFIG
     start = Config() if preset is None else make_preset(preset)
     job = store.Job("", 1, 0, start) if path is None else store.read_job(path)
     env = command.env or job.env
@@ -278,7 +281,7 @@ def _study(command: Train, given: dict[str, Any]) -> Study:
         env=env,
         num_seeds=job.num_seeds if command.num_seeds is None else command.num_seeds,
         seed=job.seed if command.seed is None else command.seed,
-        output=command.output or Path("runs") / _folder(env),
+        output=output or Path("runs") / _folder(env),
     )
 
 
@@ -323,6 +326,9 @@ def _check(command: Check) -> int:
         # Text, not str: rich would read the brackets of a message as markup.
         table.add_row(check.name, Text(*results[check.passed]), Text(check.detail))
     Console().print(table)
+    for check in checks:
+        if check.passed is False:  # Whole, where the table has wrapped it.
+            print(f"FAIL {check.name}: {check.detail}")
     return 0 if all(check.passed for check in checks) else 1
 
 

@@ -46,7 +46,7 @@ def evaluate(
       act: (obs `[N, ...]`, memory, key) -> (action as the environment gets it
         `[N, ...]`, memory after it).
       env: an `Environment`, or a raw gymnax environment.
-      env_params: its parameters; may be traced.
+      env_params: its parameters, which may be traced; its defaults if None.
       num_episodes: N.
       max_steps: an episode still running after so many steps is cut and counts with
         what it has collected.
@@ -56,6 +56,7 @@ def evaluate(
       Undiscounted returns and lengths `[N]`.
     """
     env = adapt(env)
+    env_params = env.default_params if env_params is None else env_params
     reset, step = make_reset(env, env_params), make_env_step(env, env_params)
     reset_key, run_key = jax.random.split(key)
     start = jax.vmap(reset)(jax.random.split(reset_key, num_episodes))
