@@ -1,4 +1,4 @@
-"""The command line: train, report, check, list."""
+"""The command line: train, evaluate, report, check, list."""
 
 import dataclasses
 import functools
@@ -7,12 +7,14 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jax
+import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -23,10 +25,10 @@ from purejaxppo.checking import check_environment
 from purejaxppo.config import SECTIONS, Config
 from purejaxppo.fields import Leaf, leaves, nearest, parse, replace
 from purejaxppo.presets import PRESETS, make_preset
-from purejaxppo.reliability import render
+from purejaxppo.reliability import mean, median, render
 from purejaxppo.reliability.aggregates import check_alpha
 from purejaxppo.reporting import cautions, summaries, write_report
-from purejaxppo.study import Status, Study, store
+from purejaxppo.study import MODES, Played, Status, Study, evaluate_study, store
 from purejaxppo.suites import env_ids, make
 
 Positional = tyro.conf.Positional
@@ -62,6 +64,22 @@ class Train:
 
 
 @dataclasses.dataclass
+class Evaluate:
+    """Play the same episodes with each final policy of a study, greedy and sampled."""
+
+    directory: Positional[Path]
+    """The study's directory, which keeps the outcome."""
+    episodes: int = 1000
+    """Number of episodes that each policy plays, in each of the two modes."""
+    seed: int = 0
+    """Seed of the episodes."""
+    max_steps: int = 10_000
+    """An episode still running after so many steps is cut."""
+    overwrite: bool = False
+    """Replace the evaluation that the directory holds."""
+
+
+@dataclasses.dataclass
 class Report:
     """Print a study's table and draw its pictures again."""
 
@@ -93,7 +111,7 @@ class List:
     """What to list."""
 
 
-Command = Train | Report | Check | List
+Command = Train | Evaluate | Report | Check | List
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,6 +142,8 @@ def _run(command: Command, given: dict[str, Any]) -> int:
     match command:
         case Train():
             return _train(command, given)
+        case Evaluate():
+            return _evaluate(command)
         case Report():
             return _report(command)
         case Check():
@@ -146,6 +166,7 @@ def _parse(arguments: Sequence[str]) -> tuple[Command, dict[str, Any]]:
     """The command, and the config fields given by dotted name."""
     commands = {
         "train": _train_type(),
+        "evaluate": Evaluate,
         "report": Report,
         "check": Check,
         "list": List,
@@ -292,6 +313,115 @@ def _folder(env: str) -> str:
     ('CartPole-v1', 'mine-walk.py-Walk')
     """
     return re.sub(r"[^\w.-]+", "-", env).strip(".-")
+
+
+def _evaluate(command: Evaluate) -> int:
+    use_this_machine()
+    console = Console()
+    with _playing(console) as show:
+        dataset = evaluate_study(
+            command.directory,
+            command.episodes,
+            seed=command.seed,
+            max_steps=command.max_steps,
+            overwrite=command.overwrite,
+            on_status=show,
+        )
+    console.print(_outcomes(dataset))
+    for line in _faults(dataset):
+        console.print(line, highlight=False)
+    path = command.directory / store.EVALUATION
+    console.print(f"Evaluation in {path}", highlight=False)
+    return 0
+
+
+def _outcomes(dataset: Any) -> Table:
+    """What the policies' mean returns come to over runs, in each mode."""
+    runs, episodes = dataset.sizes["run"], dataset.sizes["episode"]
+    facts = f"{runs} runs x {episodes:,} episodes after {dataset.updates:,} updates"
+    table = Table(title=Text(f"{dataset.env}: {facts}"), title_justify="left")
+    table.add_column("statistic", style="bold", no_wrap=True)
+    for mode in MODES:
+        table.add_column(mode, justify="right", no_wrap=True)
+    table.add_column("meaning", style="dim")
+    meanings = {
+        "mean": "over runs, of their mean returns",
+        "median": "over runs, of their mean returns",
+        "worst run": "the lowest mean return",
+        "length": "mean steps of an episode",
+        "cut": f"episodes cut after {dataset.max_steps:,} steps",
+    }
+    columns = [_outcome(dataset, mode) for mode in MODES]
+    for (name, meaning), *cells in zip(meanings.items(), *columns, strict=True):
+        table.add_row(name, *cells, meaning)
+    return table
+
+
+def _outcome(dataset: Any, mode: str) -> list[str]:
+    """The table's column of a mode."""
+    returns = _mean_returns(dataset, mode)
+    run = np.argsort(returns)[0]  # NaN last.
+    return [
+        _figure(mean(returns)),
+        _figure(median(returns)),
+        f"{_figure(returns[run])} (run {run})",
+        _figure(dataset[f"{mode}_length"].values.mean()),
+        f"{dataset[f'{mode}_cut'].values.sum():,}",
+    ]
+
+
+def _mean_returns(dataset: Any, mode: str) -> np.ndarray:
+    """Each policy's mean over its episodes."""
+    return dataset[f"{mode}_return"].values.mean(axis=1, dtype=np.float64)
+
+
+def _figure(value: Any) -> str:
+    """Four digits; never an exponent for a large return."""
+    if np.isnan(value):
+        return "n/a"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _faults(dataset: Any) -> list[str]:
+    """What is wrong with policies that the table counts, or leaves out; a line each."""
+    faults = {"has parameters that are not finite": ~dataset["finite"].values}
+    for mode in MODES:
+        missing = np.isnan(_mean_returns(dataset, mode))
+        faults[f"has a {mode} return that is no number, and is left out"] = missing
+    return [
+        f"Warning: of {len(runs)} policies {runs.sum()} {fault} "
+        f"(run {', '.join(map(str, np.flatnonzero(runs)))})."
+        for fault, runs in faults.items()
+        if runs.any()
+    ]
+
+
+@contextmanager
+def _playing(console: Console) -> Iterator[Callable[[Played], None]]:
+    """A progress bar for an evaluation: what to call with how far it is."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} episodes"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+    task = bar.add_task("compiling", total=None)
+
+    def show(played: Played) -> None:
+        bar.start()
+        bar.update(
+            task,
+            description=f"{played.num_runs} runs" if played.seconds else "compiling",
+            completed=played.episode,
+            total=played.num_episodes,
+        )
+
+    try:
+        yield show
+    finally:
+        if bar.live.is_started:  # Else it would print an empty line.
+            bar.stop()
 
 
 def _report(command: Report) -> int:
