@@ -20,6 +20,7 @@ from hypothesis.extra import numpy as hnp
 from rliable import metrics
 from tensorboard.compat.proto.event_pb2 import (
     Event,  # pyright: ignore[reportAttributeAccessIssue]
+    SessionLog,  # pyright: ignore[reportAttributeAccessIssue]
 )
 from tensorboard.compat.proto.summary_pb2 import (
     Summary,  # pyright: ignore[reportAttributeAccessIssue]
@@ -190,7 +191,7 @@ def test_bins_agree_with_their_definition(points):
 def test_writing_is_what_reading_reads(tmp_path, suffix):
     path = tmp_path / f"all{suffix}"
     other = runs(
-        algorithm="a, \"b\"\n'c'",
+        algorithm="a, \"b\" 'c'",
         finite=np.array([True, False]),
         rollouts=np.array([[1.0, -0.0, NAN], [NAN, NAN, NAN]]),
         curves=np.array([[-0.0, 5e-324, np.inf], [NAN, NAN, NAN]]),
@@ -235,7 +236,7 @@ def test_rollouts_of_some_runs_and_some_episodes(tmp_path):
 
 
 floats = st.floats(width=64)  # NaN, infinities, subnormals and signed zeros included
-printable = st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=5)
+printable = st.text(min_size=1, max_size=5).filter(str.isprintable)
 
 
 @st.composite
@@ -315,8 +316,18 @@ COLUMNS = "algorithm, task, seed, env_steps, episode_return"
             "Expected seed in row 1 of {path} to be a number, got 'x'.",
         ),
         (
+            HEADER + f"ppo,Hop,{2**53},1,1\n",
+            "Expected seed in row 1 of {path} to be a whole number in "
+            "[-9007199254740991, 2^53), got '9007199254740992'.",
+        ),
+        (
             HEADER + "ppo,Hop,1,1,1\nppo,,1,1,1\n",
-            "Expected task in row 2 of {path} to be a name, got ''.",
+            "Expected task in row 2 of {path} to be a printable name, got ''.",
+        ),
+        (
+            HEADER + 'ppo,"Hop\nWalk",1,1,1\n',
+            "Expected task in row 1 of {path} to be a printable name, got "
+            "'Hop\\nWalk'.",
         ),
         (
             HEADER + "ppo,Hop,1,1,1\nppo,Hop,2,1,1\nppo,Hop,1,1,1\n",
@@ -418,7 +429,7 @@ def test_rollouts_of_other_runs_are_refused(tmp_path):
         ),
         (
             [runs(task="")],
-            "Expected algorithm and task to have names, got 'ppo on '.",
+            "Expected task in row 1 of 'ppo on ' to be a printable name, got ''.",
         ),
         (
             [runs(env_steps=np.array([0.5, 1, 2]))],
@@ -582,6 +593,17 @@ def test_a_study_with_rollouts(evaluated):
     refuses(message, read, study)
 
 
+def test_a_run_that_diverged_once_is_not_finite(study, tmp_path):
+    results = store.read_results(study)
+    results["finite"][1, 0] = False
+    store.write_results(tmp_path, results)
+    for name in (store.CONFIG, store.ENVIRONMENT):
+        (tmp_path / name).symlink_to(study / name)
+    [record] = read(tmp_path)
+    assert isinstance(record.finite, np.ndarray)
+    assert record.finite.tolist() == [True, False, True]
+
+
 def test_a_study_travels_as_a_table(study, tmp_path):
     [record] = read(study)
     write([record], tmp_path / "study.parquet")
@@ -687,6 +709,25 @@ def test_every_value_is_kept_and_those_of_one_step_averaged(tmp_path):
     curve = np.arange(12_000) % 7.0
     curve[0] = 2.5
     np.testing.assert_array_equal(record.curves, curve[None])
+
+
+def test_what_was_written_before_a_restart_is_kept(tmp_path):
+    folder = log(tmp_path / "Hop__ppo__1__1", [(1, 1.0), (2, 2.0), (3, 4.0)])
+    writer = EventFileWriter(str(folder))
+    start = SessionLog(status=SessionLog.START)
+    writer.add_event(Event(step=2, wall_time=9.0, session_log=start))
+    writer.close()
+    log(folder, [(2, 6.0)])
+    [record] = read(tmp_path)
+    assert record.curves.tolist() == [[1, 4, 4]]
+
+
+def test_a_file_that_breaks_off_is_read_up_to_there(tmp_path):
+    folder = log(tmp_path / "Hop__ppo__1__1", [(1, 1.0), (2, 2.0), (3, 4.0)])
+    [file] = folder.iterdir()
+    file.write_bytes(file.read_bytes()[:-3])
+    [record] = read(tmp_path)
+    assert record.curves.tolist() == [[1, 2]]
 
 
 def test_runs_with_steps_of_their_own(tmp_path):

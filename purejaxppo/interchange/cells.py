@@ -17,15 +17,15 @@ UNKNOWN = ("", "nan", "none", "<na>")
 
 
 def names(field: str, column: np.ndarray, where: Path | str) -> np.ndarray:
-    """A column as texts, none of them empty.
+    """A column as texts that a person can read.
 
     Raises:
-      ValueError: a cell is empty or missing.
+      ValueError: a cell is empty or missing, or has a character that does not print.
     """
     cells = column.tolist()
     for row, cell in enumerate(cells):
-        if cell is None or cell == "" or cell != cell:
-            raise bad_cell(field, row, "a name", cell, where)
+        if cell is None or cell != cell or cell == "" or not str(cell).isprintable():
+            raise bad_cell(field, row, "a printable name", cell, where)
     return np.array([str(cell) for cell in cells], object)
 
 

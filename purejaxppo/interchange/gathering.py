@@ -1,6 +1,10 @@
 """What the readers share: rows of many runs become one record, and nothing is lost.
 
-Rows are flat: run index, environment steps and value, one entry of each per row.
+Rows are flat: run index, environment steps and value, one entry of each per row. The
+grid that runs with steps of their own are brought to is the union of all steps, where a
+run is NaN at those it has no row for; or so many bins of equal width over [0, last
+step]: bin k holds the steps in ((k - 1) last / points, k last / points], the first one
+step 0 as well, and is named by its last whole step.
 """
 
 import importlib
@@ -33,43 +37,41 @@ def on_grid(
     name: str,
     points: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bring runs with steps of their own to one grid, and warn of what lacks there.
+    """Bring runs to one grid, and warn of what lacks there.
 
-    Without `points` the grid is the union of all steps, and a run is NaN at those it
-    has no row for. With them it is that many bins of equal width over [0, last step]:
-    bin k holds the steps in ((k - 1) last / points, k last / points], the first one
-    step 0 as well, and is named by its last whole step. Rows of a run at one place of
-    the grid become the mean of those that are not NaN.
+    Rows of a run at one place become the mean of those that are not NaN.
 
     Args:
       run: `[rows]` index of each row's run, in [0, `num_runs`).
-      env_steps: `[rows]` whole numbers >= 0, at least one.
+      env_steps: `[rows]` whole numbers >= 0.
       value: `[rows]` floats, NaN where nothing was observed.
       num_runs: number of runs; one without a row is NaN throughout.
-      name: what an error or a warning calls the runs.
-      points: number of bins.
+      name: what messages call the runs.
+      points: number of bins; None for the union.
 
     Returns:
       Steps `[time]` and curves `[num_runs, time]`.
 
     Raises:
-      ValueError: `points` is not in [1, last step], or the curves would hold more than
-        `LARGEST` values.
+      ValueError: `points` is not in [1, last step]; the curves exceed `LARGEST`.
     """
-    if points is None:
-        grid, place = np.unique(env_steps, return_inverse=True)
-    else:
-        grid, place = _bins(env_steps, points, name)
-    shape = (num_runs, len(grid))
-    if num_runs * len(grid) > LARGEST:
+    binned = points is not None
+    grid, place = _bins(env_steps, points, name) if binned else _union(env_steps)
+    shape = num_runs, len(grid)
+    if np.prod(shape) > LARGEST:
         raise ValueError(
             f"Expected the curves of {name} to hold {LARGEST:,} values at most, got "
             f"{num_runs:,} runs x {len(grid):,} steps; points=1000 makes 1000 bins."
         )
-    rows = np.zeros(shape, np.int64)
-    np.add.at(rows, (run, place), 1)
-    _warn_of_gaps(rows, name, "steps" if points is None else "bins")
+    lacking = np.ones(shape, np.bool_)
+    lacking[run, place] = False
+    _warn_of(lacking, name, "bins" if binned else "steps")
     return grid, _means(run, place, value, shape)
+
+
+def _union(env_steps: np.ndarray) -> tuple[np.ndarray, ...]:
+    """All steps, and each row's place among them."""
+    return np.unique(env_steps, return_inverse=True)
 
 
 def _bins(env_steps: np.ndarray, points: int, name: str) -> tuple[np.ndarray, ...]:
@@ -83,13 +85,12 @@ def _bins(env_steps: np.ndarray, points: int, name: str) -> tuple[np.ndarray, ..
     return ends, np.searchsorted(ends, env_steps)
 
 
-def _warn_of_gaps(rows: np.ndarray, name: str, places: str) -> None:
-    lacking = rows == 0
+def _warn_of(lacking: np.ndarray, name: str, places: str) -> None:
     if lacking.any():
         warn(
-            f"Ragged: {lacking.any(axis=1).sum()} of the {len(rows)} runs of {name} "
-            f"lack a row at some of the {rows.shape[1]:,} {places}; "
-            f"{lacking.sum():,} of {rows.size:,} values are NaN."
+            f"Ragged: {lacking.any(axis=1).sum()} of the {len(lacking)} runs of {name} "
+            f"lack a row at some of the {lacking.shape[1]:,} {places}; "
+            f"{lacking.sum():,} of {lacking.size:,} values are NaN."
         )
 
 

@@ -1,4 +1,9 @@
-"""A study's directory, as a record of its runs."""
+"""A study's directory, as a record of its runs.
+
+From `results.zarr` (dimensions run, update) come a metric, `finite`, and the
+coordinates `seed` and `env_steps`; from `evaluation.zarr` (dimensions run, episode), if
+it is there, `sampled_return` or `greedy_return`, and `seed`.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -27,10 +32,7 @@ def read_study(
 ) -> Runs:
     """Read a study: its curves, seeds and, where it was evaluated, its rollouts.
 
-    From `results.zarr` (dimensions run, update): `metric`, `finite`, and the
-    coordinates `seed` and `env_steps`; from `evaluation.zarr` (dimensions run,
-    episode), if it is there: `sampled_return` or `greedy_return`, and `seed`. Whoever
-    reads a study that stopped before its end is warned.
+    Whoever reads a study that stopped before its end is warned.
 
     Args:
       directory: the study's.

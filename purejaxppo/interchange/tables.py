@@ -4,7 +4,7 @@ The columns, in any order; others are left unread:
 
 | column | holds |
 | --- | --- |
-| algorithm, task | names |
+| algorithm, task | names, without line breaks and the like |
 | seed | a whole number that tells the runs apart |
 | env_steps | a whole number >= 0 that increases from row to row of a run |
 | episode_return | a number; empty or NaN where nothing was observed |
@@ -390,8 +390,8 @@ def _rows(
     import pandas as pd
 
     name = f"{record.algorithm} on {record.task}"
-    if not record.algorithm or not record.task:
-        raise ValueError(f"Expected algorithm and task to have names, got {name!r}.")
+    for field in ("algorithm", "task"):
+        cells.names(field, np.array([getattr(record, field)], object), repr(name))
     if values.ndim != 2 or 0 in values.shape:
         raise ValueError(
             f"Expected each run of {name} to have a {kind.value}, got shape "

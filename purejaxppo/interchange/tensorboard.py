@@ -2,6 +2,13 @@
 
 As CleanRL leaves them, `runs/CartPole-v1__ppo__1__1690000000/events.out.tfevents.*`, or
 Stable-Baselines3, `PPO_1/events.out.tfevents.*`, at any depth below the folder given.
+A run's name is the path of its folder from the given one on, that one's name included.
+
+Values at one step, as when a run was resumed, become their mean. Each run has steps of
+its own: they are brought to their union, NaN where a run has no value, and a
+`ReadingWarning` counts these; or to bins, as `on_grid` describes. A run without the tag
+is NaN throughout, with a warning. A file is read up to where it breaks off, as
+TensorBoard does.
 """
 
 import re
@@ -61,21 +68,14 @@ def read_tensorboard(
     task: str | None = None,
     points: int | None = None,
 ) -> list[Runs]:
-    """Read one tag of all runs below a folder, every value of it.
-
-    A run's name is the path of its folder from the given one on, that one's name
-    included. Values at one step, as when a run was resumed, become their mean. Each run
-    has steps of its own: they are brought to their union, NaN where a run has no value,
-    and a `ReadingWarning` counts these; or to `points` bins, as `on_grid` describes. A
-    run without the tag is NaN throughout, with a warning. A file is read up to where it
-    breaks off, as TensorBoard does.
+    """Read every value of one tag, of all runs below a folder; see the module's text.
 
     Args:
       folder: with event files at any depth.
       tag: of the return; the first of `TAGS` that a run has if None.
       pattern: regular expression with groups among `algorithm`, `task` and `seed`, to
         be found in each run's name; the first of `PATTERNS` that is found if None.
-        Without a seed in any name, runs are numbered in the order of their names.
+        Where no name has a seed, runs are numbered in the order of names.
       algorithm: where names do not tell, or in place of the only one.
       task: likewise.
       points: number of bins of equal width in place of the union of steps.
@@ -84,30 +84,19 @@ def read_tensorboard(
       A record for each algorithm and task.
 
     Raises:
-      ValueError: tensorboard is not installed; there are no event files, or none with
-        the tag; a name does not tell what was run; two runs have the same seed.
+      ValueError: something is missing: tensorboard, event files, the tag, a name.
     """
     folder = Path(folder)
     require("tensorboard", "tensorboard", folder)
     patterns = PATTERNS if pattern is None else (_compiled(pattern).pattern,)
     runs = [_folder(path, folder, patterns) for path in _run_folders(folder)]
-    if not runs:
-        raise ValueError(f"Expected event files in {folder}, found none.")
-    renamed("algorithm", algorithm, (run.algorithm for run in runs))
-    renamed("task", task, (run.task for run in runs))
-    groups: dict[tuple[str, str], list[_Folder]] = {}
-    for run in runs:
-        name = (
-            _told(run, "algorithm", algorithm or run.algorithm),
-            _told(run, "task", task or run.task),
-        )
-        groups.setdefault(name, []).append(run)
-    seeds = {name: _seeds(" on ".join(name), group) for name, group in groups.items()}
+    groups = _groups(runs, algorithm, task)
+    seeds = {name: _seeds(" on ".join(name), own) for name, own in groups.items()}
     scalars = {run.path: _scalars(run.path) for run in runs}
     tag = _tag(scalars, tag, folder)
     return [
-        _record(name, group, seeds[name], scalars, tag, points)
-        for name, group in groups.items()
+        _record(name, own, seeds[name], scalars, tag, points)
+        for name, own in groups.items()
     ]
 
 
@@ -119,9 +108,12 @@ def _run_folders(folder: Path) -> list[Path]:
 
     def natural(path: Path) -> list[Any]:
         parts = re.split(r"(\d+)", path.as_posix())
-        return [int(part) if part.isdigit() else part for part in parts]
+        return [int(part) if part.isdecimal() else part for part in parts]
 
-    return sorted({path.parent for path in folder.rglob(EVENTS)}, key=natural)
+    folders = {path.parent for path in folder.rglob(EVENTS)}
+    if not folders:
+        raise ValueError(f"Expected event files in {folder}, found none.")
+    return sorted(folders, key=natural)
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
@@ -155,6 +147,22 @@ def _folder(path: Path, top: Path, patterns: Sequence[str]) -> _Folder:
         task=told.get("task"),
         seed=None if seed is None else int(seed),
     )
+
+
+def _groups(
+    runs: list[_Folder], algorithm: str | None, task: str | None
+) -> dict[tuple[str, str], list[_Folder]]:
+    """The runs of each algorithm and task, in the order of the first ones."""
+    renamed("algorithm", algorithm, (run.algorithm for run in runs))
+    renamed("task", task, (run.task for run in runs))
+    groups: dict[tuple[str, str], list[_Folder]] = {}
+    for run in runs:
+        name = (
+            _told(run, "algorithm", algorithm or run.algorithm),
+            _told(run, "task", task or run.task),
+        )
+        groups.setdefault(name, []).append(run)
+    return groups
 
 
 def _told(run: _Folder, field: str, name: str | None) -> str:
