@@ -18,7 +18,6 @@ from purejaxppo.study import store
 if TYPE_CHECKING:
     import xarray
 
-EVALUATION = "evaluation.zarr"
 
 Actions: TypeAlias = Literal["sampled", "greedy"]
 
@@ -69,7 +68,7 @@ def _rollouts(
 ) -> np.ndarray | None:
     import xarray
 
-    path = directory / EVALUATION
+    path = directory / store.EVALUATION
     if not path.exists():
         return None
     evaluation = xarray.open_zarr(path, consolidated=False, chunks=None).load()
