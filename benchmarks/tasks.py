@@ -72,7 +72,7 @@ VELOCITIES = MappingProxyType(
 DOORS = MappingProxyType({"total_timesteps": 600_000, "num_envs": 16, **FAST})
 MINATAR = MappingProxyType(
     {
-        "total_timesteps": 500_000,
+        "total_timesteps": 300_000,
         "num_envs": 16,
         "learning_rate": 1e-3,
         "network.conv": "min_atar",

@@ -15,7 +15,7 @@ from purejaxppo import presets, techniques
 from purejaxppo.advantages import gae
 from purejaxppo.config import Config, NetworkConfig
 from purejaxppo.distributions import make_action_head
-from purejaxppo.environments import Environment, Step
+from purejaxppo.environments import Arguments, Environment, Step
 from purejaxppo.evaluation import Episodes, evaluate
 from purejaxppo.networks import ActorCritic, Network, make_actor_critic
 from purejaxppo.objectives import (
@@ -47,6 +47,7 @@ __version__ = version("purejaxppo")
 __all__ = [
     "PPO",
     "ActorCritic",
+    "Arguments",
     "Config",
     "Diagnostics",
     "Environment",

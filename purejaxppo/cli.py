@@ -1,4 +1,4 @@
-"""The command line: train, report, compare, check, list."""
+"""The command line: train, evaluate, report, compare, check, list."""
 
 import dataclasses
 import functools
@@ -7,12 +7,14 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jax
+import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -23,7 +25,7 @@ from purejaxppo.checking import check_environment
 from purejaxppo.config import SECTIONS, Config
 from purejaxppo.fields import Leaf, leaves, nearest, parse, replace
 from purejaxppo.presets import PRESETS, make_preset
-from purejaxppo.reliability import Definition, render
+from purejaxppo.reliability import Definition, mean, median, render
 from purejaxppo.reliability.aggregates import check_alpha
 from purejaxppo.reliability.analysis import Plan
 from purejaxppo.reporting import (
@@ -36,7 +38,7 @@ from purejaxppo.reporting import (
     write_comparison,
     write_report,
 )
-from purejaxppo.study import Status, Study, store
+from purejaxppo.study import MODES, Played, Status, Study, evaluate_study, store
 from purejaxppo.suites import env_ids, make
 
 Positional = tyro.conf.Positional
@@ -77,6 +79,22 @@ class Train:
 
 
 @dataclasses.dataclass
+class Evaluate:
+    """Play the same episodes with each final policy of a study, greedy and sampled."""
+
+    directory: Positional[Path]
+    """The study's directory, which keeps the outcome."""
+    episodes: int = 1000
+    """Number of episodes that each policy plays, in each of the two modes."""
+    seed: int = 0
+    """Seed of the episodes."""
+    max_steps: int = 10_000
+    """An episode still running after so many steps is cut."""
+    overwrite: bool = False
+    """Replace the evaluation that the directory holds."""
+
+
+@dataclasses.dataclass
 class Analysing:
     """How runs are analysed."""
 
@@ -86,7 +104,9 @@ class Analysing:
     """Share that makes the tails of dispersion and risk: of changes, runs, episodes."""
     target: Annotated[str | None, _option("SCORE|TASK=SCORE,...", "none")] = None
     """Final return beyond which more does not count: gives the optimality gap."""
-    rollouts: Literal["sampled", "greedy"] = "sampled"
+    rollouts: Annotated[
+        Literal["sampled", "greedy"] | None, _option("sampled|greedy", "sampled")
+    ] = None
     """Which episodes of `purejaxppo evaluate` count."""
     confidence: float = 0.95
     """Of all intervals."""
@@ -100,8 +120,8 @@ class Analysing:
 class Report(Analysing):
     """Report on studies: report.html, report.json, tables and pictures."""
 
-    directories: Annotated[Positional[tuple[Path, ...]], _needed("DIR...")] = ()
-    """The studies' directories."""
+    paths: Annotated[Positional[tuple[Path, ...]], _needed("DIR...")] = ()
+    """Studies' directories; or tables, TensorBoard's folders, rliable's scores."""
     output: Annotated[Path | None, _option("DIR", "the study's directory")] = None
     """Directory for the report, if it is one."""
 
@@ -110,15 +130,16 @@ class Report(Analysing):
 class Compare(Analysing):
     """Compare studies, algorithms x tasks: compare.html and compare.json."""
 
-    directories: Annotated[Positional[tuple[Path, ...]], _needed("DIR DIR...")] = ()
-    """The studies' directories; each algorithm on the same tasks."""
+    paths: Annotated[Positional[tuple[Path, ...]], _needed("DIR DIR...")] = ()
+    """Studies' directories, or what else `report` reads; together each algorithm on
+    the same tasks."""
     output: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("compare")
     """Directory for the comparison."""
     names: Annotated[str | None, _option("NAME,NAME,...", "the directories'")] = None
     """The algorithm of each study."""
     baseline: Annotated[str | None, _option("SCORE|TASK=SCORE,...", "measured")] = None
     """Final return that counts as 0 where tasks are pooled; the target is 1."""
-    metric: Annotated[str, tyro.conf.arg(metavar="NAME")] = "episode_return"
+    metric: Annotated[str | None, _option("NAME", "episode_return")] = None
     """The recorded metric that is compared, such as evaluation_return."""
     permutations: int = 10_000
     """Of tests of what each run has; a tenth of it of what all runs have."""
@@ -148,7 +169,7 @@ class List:
     """What to list."""
 
 
-Command = Train | Report | Compare | Check | List
+Command = Train | Evaluate | Report | Compare | Check | List
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -179,6 +200,8 @@ def _run(command: Command, given: dict[str, Any]) -> int:
     match command:
         case Train():
             return _train(command, given)
+        case Evaluate():
+            return _evaluate(command)
         case Report():
             return _report(command)
         case Compare():
@@ -203,6 +226,7 @@ def _parse(arguments: Sequence[str]) -> tuple[Command, dict[str, Any]]:
     """The command, and the config fields given by dotted name."""
     commands = {
         "train": _train_type(),
+        "evaluate": Evaluate,
         "report": Report,
         "compare": Compare,
         "check": Check,
@@ -324,8 +348,11 @@ def _study(command: Train, given: dict[str, Any]) -> Study:
     path, preset = command.config, command.preset
     if path is not None and preset is not None:
         raise ValueError("Expected at most one of --preset and --config, got both.")
-    if command.resume and command.output is not None and (path or preset) is None:
-        path = command.output / store.CONFIG
+    output = command.output
+    if output is None and command.env:
+        output = Path("runs") / _folder(command.env)
+    if command.resume and output is not None and (path or preset) is None:
+        path = output / store.CONFIG
     start = Config() if preset is None else make_preset(preset)
     job = store.Job("", 1, 0, start) if path is None else store.read_job(path)
     env = command.env or job.env
@@ -336,7 +363,7 @@ def _study(command: Train, given: dict[str, Any]) -> Study:
         env=env,
         num_seeds=job.num_seeds if command.num_seeds is None else command.num_seeds,
         seed=job.seed if command.seed is None else command.seed,
-        output=command.output or Path("runs") / _folder(env),
+        output=output or Path("runs") / _folder(env),
     )
 
 
@@ -349,20 +376,130 @@ def _folder(env: str) -> str:
     return re.sub(r"[^\w.-]+", "-", env).strip(".-")
 
 
+def _evaluate(command: Evaluate) -> int:
+    use_this_machine()
+    console = Console()
+    with _playing(console) as show:
+        dataset = evaluate_study(
+            command.directory,
+            command.episodes,
+            seed=command.seed,
+            max_steps=command.max_steps,
+            overwrite=command.overwrite,
+            on_status=show,
+        )
+    console.print(_outcomes(dataset))
+    for line in _faults(dataset):
+        console.print(line, highlight=False)
+    path = command.directory / store.EVALUATION
+    console.print(f"Evaluation in {path}", highlight=False)
+    return 0
+
+
+def _outcomes(dataset: Any) -> Table:
+    """What the policies' mean returns come to over runs, in each mode."""
+    runs, episodes = dataset.sizes["run"], dataset.sizes["episode"]
+    facts = f"{runs} runs x {episodes:,} episodes after {dataset.updates:,} updates"
+    table = Table(title=Text(f"{dataset.env}: {facts}"), title_justify="left")
+    table.add_column("statistic", style="bold", no_wrap=True)
+    for mode in MODES:
+        table.add_column(mode, justify="right", no_wrap=True)
+    table.add_column("meaning", style="dim")
+    meanings = {
+        "mean": "over runs, of their mean returns",
+        "median": "over runs, of their mean returns",
+        "worst run": "the lowest mean return",
+        "length": "mean steps of an episode",
+        "cut": f"episodes cut after {dataset.max_steps:,} steps",
+    }
+    columns = [_outcome(dataset, mode) for mode in MODES]
+    for (name, meaning), *cells in zip(meanings.items(), *columns, strict=True):
+        table.add_row(name, *cells, meaning)
+    return table
+
+
+def _outcome(dataset: Any, mode: str) -> list[str]:
+    """The table's column of a mode."""
+    returns = _mean_returns(dataset, mode)
+    run = np.argsort(returns)[0]  # NaN last.
+    return [
+        _figure(mean(returns)),
+        _figure(median(returns)),
+        f"{_figure(returns[run])} (run {run})",
+        _figure(dataset[f"{mode}_length"].values.mean()),
+        f"{dataset[f'{mode}_cut'].values.sum():,}",
+    ]
+
+
+def _mean_returns(dataset: Any, mode: str) -> np.ndarray:
+    """Each policy's mean over its episodes."""
+    return dataset[f"{mode}_return"].values.mean(axis=1, dtype=np.float64)
+
+
+def _figure(value: Any) -> str:
+    """Four digits; never an exponent for a large return."""
+    if np.isnan(value):
+        return "n/a"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _faults(dataset: Any) -> list[str]:
+    """What is wrong with policies that the table counts, or leaves out; a line each."""
+    faults = {"has parameters that are not finite": ~dataset["finite"].values}
+    for mode in MODES:
+        missing = np.isnan(_mean_returns(dataset, mode))
+        faults[f"has a {mode} return that is no number, and is left out"] = missing
+    return [
+        f"Warning: of {len(runs)} policies {runs.sum()} {fault} "
+        f"(run {', '.join(map(str, np.flatnonzero(runs)))})."
+        for fault, runs in faults.items()
+        if runs.any()
+    ]
+
+
+@contextmanager
+def _playing(console: Console) -> Iterator[Callable[[Played], None]]:
+    """A progress bar for an evaluation: what to call with how far it is."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} episodes"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+    task = bar.add_task("compiling", total=None)
+
+    def show(played: Played) -> None:
+        bar.start()
+        bar.update(
+            task,
+            description=f"{played.num_runs} runs" if played.seconds else "compiling",
+            completed=played.episode,
+            total=played.num_episodes,
+        )
+
+    try:
+        yield show
+    finally:
+        if bar.live.is_started:  # Else it would print an empty line.
+            bar.stop()
+
+
 def _report(command: Report) -> int:
     plan = _plan(command)
-    if command.output is not None and len(command.directories) > 1:
-        raise ValueError(
-            f"Expected one study with --output, got {len(command.directories)}."
-        )
-    studies = read_reports(command.directories, command.target, command.rollouts)
+    if command.output is not None and len(command.paths) > 1:
+        raise ValueError(f"Expected one study with --output, got {len(command.paths)}.")
+    studies = read_reports(command.paths, command.target, command.rollouts)
     console = Console()
-    for study, directory in zip(studies, command.directories, strict=True):
-        output = command.output or directory
-        write_report(study, output, plan)
-        dataset = store.read_results(directory)
-        write_brief(output, dataset, command.alpha)
-        _show(console, dataset, command.alpha)
+    for study, path in zip(studies, command.paths, strict=True):
+        output = command.output or (path if path.is_dir() else path.parent)
+        parts = write_report(study, output, plan)
+        if store.holds_study(path):
+            write_brief(output, store.read_results(path), command.alpha)
+        for part in parts:
+            console.print(render(part.analysis.summary, part.name))
+        for line in study.cautions:
+            console.print(f"Warning: {line}", highlight=False)
         console.print(f"Report in {output / 'report.html'}", highlight=False)
     return 0
 
@@ -375,7 +512,7 @@ def _compare(command: Compare) -> int:
         correction=command.correction,
     )
     contest = read_comparison(
-        command.directories,
+        command.paths,
         names=command.names.split(",") if command.names else None,
         baseline=command.baseline,
         target=command.target,
@@ -428,6 +565,9 @@ def _check(command: Check) -> int:
         # Text, not str: rich would read the brackets of a message as markup.
         table.add_row(check.name, Text(*results[check.passed]), Text(check.detail))
     Console().print(table)
+    for check in checks:
+        if check.passed is False:  # Whole, where the table has wrapped it.
+            print(f"FAIL {check.name}: {check.detail}")
     return 0 if all(check.passed for check in checks) else 1
 
 

@@ -41,12 +41,12 @@ def make_encoder(
     Features are those of the leaves, one after the other in the order of
     `spaces.parts`: flat floats of a Box, k-hot of a MultiBinary, one-hot of a Discrete
     and of each number of a MultiDiscrete. With `images`, a Box
-    `[height, width, channels]` is an image instead. Bytes (a uint8 Box of 0..255) are
-    divided by 255.
+    `[height, width, channels]` is an image instead. Bytes (a uint8 Box of 0..255, or an
+    image of floats from 0 to 255) are divided by 255.
 
     Raises:
       ValueError: the space has a part of another kind, none at all, or no image where
-        `images` are asked for.
+        `images` are asked for, or one whose channels come first.
     """
     leaves = list(parts(space))
     for path, part in leaves:
@@ -63,6 +63,9 @@ def make_encoder(
             "Expected network.conv only with an image (a Box [height, width, channels])"
             f" in observation_space, got {space}."
         )
+    for (path, part), image in zip(leaves, seen, strict=True):
+        if image:
+            _check_channels_last(joined("observation_space", path), part.shape)
 
     def encode(obs: Any) -> Encoded:
         check_observation(space, obs)
@@ -78,6 +81,15 @@ def make_encoder(
         )
 
     return encode
+
+
+def _check_channels_last(path: str, shape: Any) -> None:
+    # No image of so few rows has as many channels.
+    if shape[0] <= 4 and min(shape[1:]) > 16:
+        raise ValueError(
+            f"Expected {path} to be an image [height, width, channels], got {shape}: "
+            "the channels come last."
+        )
 
 
 def check_observation(space: gymnasium.Space, obs: Any) -> None:
@@ -101,8 +113,10 @@ def is_image(space: gymnasium.Space) -> bool:
 
 
 def is_bytes(space: gymnasium.Space) -> bool:
-    """Whether it is a Box of uint8 that ranges over all of 0..255."""
-    if not isinstance(space, spaces.Box) or space.dtype != np.uint8:
+    """Whether it is a Box of uint8, or an image, that ranges over all of 0..255."""
+    if not isinstance(space, spaces.Box):
+        return False
+    if space.dtype != np.uint8 and not is_image(space):
         return False
     return bool((space.low == 0).all() and (space.high == 255).all())
 

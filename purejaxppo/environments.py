@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import gymnasium
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from purejaxppo.spaces import plain
 
@@ -131,6 +132,42 @@ def make_step(
         return step, jax.tree.map(lambda a, b: jnp.where(done, a, b), fresh, stay)
 
     return step
+
+
+def check_pure(env: Any) -> None:
+    """Refuse an environment that has kept an array of a trace in itself.
+
+    Raises:
+      ValueError: with the attribute's name.
+    """
+    for name, value in getattr(env, "__dict__", {}).items():
+        if any(isinstance(x, Tracer) for x in jax.tree.leaves(value)):
+            raise ValueError(
+                f"Expected reset and step to keep nothing in the environment, got "
+                f"{name} set in one of them; it belongs in the state."
+            )
+    if hasattr(env, "env"):
+        check_pure(env.env)
+
+
+def lost(start: Any, then: Any) -> str:
+    """What is lost where a leaf of a step is carried on as the one that `reset` gave.
+
+    Args:
+      start: a leaf of what `reset` returns, or its `jax.ShapeDtypeStruct`.
+      then: the same leaf of what `step` returns.
+
+    Returns:
+      A phrase such as "int32 from reset, float32 from step"; empty if nothing is.
+    """
+    if start.shape != then.shape:
+        return f"shape {start.shape} from reset, {then.shape} from step"
+    if start.dtype == then.dtype:
+        return ""
+    keys = [jnp.issubdtype(x.dtype, jax.dtypes.prng_key) for x in (start, then)]
+    if any(keys) or jnp.promote_types(start.dtype, then.dtype) != start.dtype:
+        return f"{start.dtype} from reset, {then.dtype} from step"
+    return ""
 
 
 def _as(tree: Any, like: Any) -> Any:

@@ -12,10 +12,15 @@ from purejaxppo.suites import adapt
 
 
 class Episodes(NamedTuple):
-    """Outcome of whole episodes, `[num_episodes]`."""
+    """Outcome of whole episodes, `[num_episodes]`.
+
+    `cut` says which were still running after `max_steps`: their return and length are
+    those of so many steps.
+    """
 
     episode_return: jax.Array
     episode_length: jax.Array
+    cut: jax.Array
 
 
 class _Running(NamedTuple):
@@ -24,7 +29,8 @@ class _Running(NamedTuple):
     now: Reset
     memory: Any
     done: jax.Array
-    outcome: Episodes
+    episode_return: jax.Array
+    episode_length: jax.Array
 
 
 def evaluate(
@@ -46,25 +52,26 @@ def evaluate(
       act: (obs `[N, ...]`, memory, key) -> (action as the environment gets it
         `[N, ...]`, memory after it).
       env: an `Environment`, or a raw gymnax environment.
-      env_params: its parameters; may be traced.
+      env_params: its parameters, which may be traced; its defaults if None.
       num_episodes: N.
       max_steps: an episode still running after so many steps is cut and counts with
         what it has collected.
       memory: at the episodes' start, `[N, ...]`; `()` for a policy without one.
 
     Returns:
-      Undiscounted returns and lengths `[N]`.
+      Undiscounted returns and lengths `[N]`, and which episodes were cut.
     """
     env = adapt(env)
+    env_params = env.default_params if env_params is None else env_params
     reset, step = make_reset(env, env_params), make_env_step(env, env_params)
     reset_key, run_key = jax.random.split(key)
     start = jax.vmap(reset)(jax.random.split(reset_key, num_episodes))
-    zeros = jnp.zeros(num_episodes)
     running = _Running(
         now=start,
         memory=memory,
         done=jnp.zeros(num_episodes, bool),
-        outcome=Episodes(zeros, zeros.astype(jnp.int32)),
+        episode_return=jnp.zeros(num_episodes),
+        episode_length=jnp.zeros(num_episodes, jnp.int32),
     )
 
     def go_on(carry: tuple[jax.Array, _Running]) -> jax.Array:
@@ -78,13 +85,18 @@ def evaluate(
         step_keys = jax.random.split(step_key, num_episodes)
         # A finished episode is replayed from its start, and no longer counted.
         result, now = jax.vmap(step)(step_keys, running.now, action, start)
-        outcome = Episodes(
-            episode_return=running.outcome.episode_return
-            + jnp.where(running.done, 0, result.reward),
-            episode_length=running.outcome.episode_length + ~running.done,
+        reward = jnp.where(running.done, 0, result.reward)
+        return t + 1, _Running(
+            now=now,
+            memory=memory,
+            done=running.done | result.terminated | result.truncated,
+            episode_return=running.episode_return + reward,
+            episode_length=running.episode_length + ~running.done,
         )
-        done = running.done | result.terminated | result.truncated
-        return t + 1, _Running(now=now, memory=memory, done=done, outcome=outcome)
 
     _, running = jax.lax.while_loop(go_on, advance, (jnp.int32(0), running))
-    return running.outcome
+    return Episodes(
+        episode_return=running.episode_return,
+        episode_length=running.episode_length,
+        cut=~running.done,
+    )

@@ -372,4 +372,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
     near = initials + difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     if near:
         return f"nearest: {', '.join(near)}"
-    return f"known: {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}"
+    more = f" and {len(known) - 8} more" if len(known) > 8 else ""
+    return f"known: {', '.join(known[:8])}{more}"

@@ -13,10 +13,10 @@ from jax.dtypes import canonicalize_dtype
 
 from purejaxppo.config import Config
 from purejaxppo.encoders import normalized_parts
-from purejaxppo.environments import Environment, EnvParams, Step
+from purejaxppo.environments import Environment, EnvParams, Step, check_pure, lost
 from purejaxppo.networks import Network
 from purejaxppo.sequences import check_network, has_memory
-from purejaxppo.spaces import check_value, map_space, parts
+from purejaxppo.spaces import check_value, joined, map_space, parts
 from purejaxppo.suites.own import blamed
 from purejaxppo.techniques import PopArt
 
@@ -27,7 +27,8 @@ def fit_environment(env: Environment, env_params: EnvParams) -> None:
     Raises:
       ValueError: an observation of `reset` or `step` is not of the space, with its
         path; `step` returns no `Step`, another kind of state than `reset`, or a reward
-        or flag that is no scalar; or the environment's own code raises.
+        or flag that is no scalar; the environment keeps arrays in itself; or its own
+        code raises.
     """
 
     def first_two(key: jax.Array) -> tuple[Any, Any]:
@@ -40,9 +41,12 @@ def fit_environment(env: Environment, env_params: EnvParams) -> None:
     )
     with blamed(f"{env!r}'s reset or step"):
         start, step = jax.eval_shape(first_two, jax.random.key(0))
+    check_pure(env)
     if not isinstance(step, Step):
         kind = type(step).__name__
-        raise ValueError(f"Expected step to return a Step, got {kind}.")
+        raise ValueError(
+            f"Expected step to return a Step({', '.join(Step._fields)}), got {kind}."
+        )
     space = env.observation_space(env_params)
     for obs in (start[0], step.obs):
         check_value(space, obs, "observation")
@@ -51,6 +55,14 @@ def fit_environment(env: Environment, env_params: EnvParams) -> None:
         raise ValueError(
             f"Expected step to return a state like reset's, {kinds[0]}, got {kinds[1]}."
         )
+    losses = jax.tree.map(lost, start[1], step.state)
+    for path, loss in jax.tree_util.tree_leaves_with_path(losses):
+        if loss:
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            raise ValueError(
+                f"Expected {joined('state', name)} to be of one shape and type, got "
+                f"{loss}; make it so in reset."
+            )
     for name in ("reward", "terminated", "truncated"):
         shape = jnp.shape(getattr(step, name))
         if shape != ():

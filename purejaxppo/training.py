@@ -22,7 +22,7 @@ from purejaxppo.parts import Parts, collecting_reset, make_parts
 from purejaxppo.rewards import init_reward_scale, shape_rewards
 from purejaxppo.rollouts import Collector, Ended, flat, init_collector, rollout
 from purejaxppo.sequences import Memory, check_memory, init_memory
-from purejaxppo.spaces import plain, split_mask_value
+from purejaxppo.spaces import check_value, plain, split_mask_value
 from purejaxppo.statistics import (
     batch_statistics,
     init_statistics,
@@ -361,6 +361,8 @@ def _act(
     key: jax.Array | None = None,
 ) -> tuple[Any, Any]:
     obs = plain(obs)
+    space = parts.env.observation_space(parts.env_params)
+    check_value(space, obs, "observation", batch=1)
     check_memory(parts.network, memory, jax.tree.leaves(obs)[0].shape[0])
     see = _observer(parts.config, state.obs_statistics)
     distribution, memory = parts.network.actor(state.params, see(obs), memory)

@@ -665,6 +665,38 @@ def test_arguments_reach_the_policy():
     class Wrong(Hybrid):
         table = ((1, 0, 1), (0, 1, 1))
 
-    assert checked(Hybrid())["actions"].detail.endswith("whose 1 depend on 0")
+    detail = checked(Hybrid())["actions"].detail
+    assert detail.endswith("; the type '0' says whether '1' count")
     wrong = checked(Wrong())["actions"]
     assert not wrong.passed and "action_arguments" in wrong.detail
+
+
+def test_a_mask_by_another_name_is_told():
+    class Named(Walk):
+        space = spaces.Dict(
+            camera=Walk.space["camera"],
+            at=Walk.space["at"],
+            action_masks=spaces.MultiBinary(2),
+        )
+
+        def obs(self, state):
+            return {**super().obs(state), "action_masks": jnp.ones(2, jnp.int8)}
+
+    assert checked(Named())["action mask"].detail == (
+        "none: every action is valid; 'action_masks' is none, its key has to be "
+        "'action_mask'"
+    )
+
+
+def test_a_state_in_the_environment_itself():
+    class Keeping(Walk):
+        def reset(self, key, params):
+            self.last = key
+            return super().reset(key, params)
+
+    assert checked(Keeping())["tracing"] == (
+        "tracing",
+        False,
+        "Expected reset and step to keep nothing in the environment, got last set in "
+        "one of them; it belongs in the state.",
+    )

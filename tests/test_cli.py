@@ -37,6 +37,14 @@ def fails(capsys, *arguments):
     return lines[0].removeprefix("purejaxppo: error: ")
 
 
+def test_the_package_is_a_program():
+    command = [sys.executable, "-m", "purejaxppo"]
+    shown = subprocess.run([*command, "--version"], capture_output=True, text=True)
+    assert shown.returncode == 0 and shown.stdout.startswith("purejaxppo 0.")
+    wrong = subprocess.run([*command, "trian"], capture_output=True, text=True)
+    assert wrong.returncode == 2 and "Unknown command 'trian'" in wrong.stderr
+
+
 def test_train_leaves_a_study_and_a_report(tmp_path, capsys):
     output = tmp_path / "study"
     options = ("--num-seeds", "4", "--evaluation.every", "2", "--output", str(output))

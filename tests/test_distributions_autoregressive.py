@@ -107,6 +107,8 @@ def test_every_action_in_turn():
     expected = np.broadcast_to(sum(each), table.shape).ravel()
     np.testing.assert_allclose(entropy, expected, rtol=1e-4)
     assert not hasattr(distribution, "kl_divergence")
+    with pytest.raises(AttributeError, match=r"no entropy; entropy_at"):
+        distribution.entropy()
     assert not hasattr(distribution, "entropy")
     with pytest.raises(ValueError, match=r"be Gaussian, got Autoregressive\.$"):
         pre_squash_mean(distribution)

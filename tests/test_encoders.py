@@ -279,3 +279,23 @@ def test_the_action_mask_is_never_normalized():
     assert normalized_parts(space) == {"at": True, "action_mask": False}
     nested = spaces.Dict(at=BOX, action_mask=spaces.Tuple([mask, mask]))
     assert normalized_parts(nested)["action_mask"] == (False, False)
+
+
+def test_images_of_floats_up_to_255_are_divided_too():
+    space = spaces.Box(0.0, 255.0, (4, 4, 1), np.float32)
+    seen = make_encoder(space, images=True)(jnp.full((2, 4, 4, 1), 51.0))
+    np.testing.assert_allclose(seen.images[0], 0.2, rtol=1e-6)
+    assert not any(jax.tree.leaves(normalized_parts(space)))
+    vector = spaces.Box(0.0, 255.0, (4,), np.float32)
+    np.testing.assert_array_equal(make_encoder(vector)(jnp.ones((2, 4))).flat, 1)
+
+
+def test_channels_come_last():
+    first = spaces.Dict(eye=spaces.Box(0, 255, (4, 84, 84), np.uint8))
+    message = (
+        r"^Expected observation_space\.eye to be an image \[height, width, channels\], "
+        r"got \(4, 84, 84\): the channels come last\.$"
+    )
+    with pytest.raises(ValueError, match=message):
+        make_encoder(first, images=True)
+    make_encoder(spaces.Box(0, 1, (4, 20, 16)), images=True)

@@ -23,6 +23,7 @@ def test_whole_episodes_are_played_and_cut_at_the_bound(key, max_steps, episode)
     )
     np.testing.assert_array_equal(episodes.episode_return, [episode[0]] * 3)
     np.testing.assert_array_equal(episodes.episode_length, [episode[1]] * 3)
+    np.testing.assert_array_equal(episodes.cut, [max_steps < 5] * 3)
 
 
 class Uneven(probes.Counting):

@@ -15,6 +15,7 @@ from purejaxppo.distributions import most_entropy
 from purejaxppo.environments import Arguments
 from purejaxppo.fields import replace
 from purejaxppo.parts import entropy_target
+from purejaxppo.wrappers import TimeLimit
 
 TINY = ppo.Config(
     total_timesteps=32,
@@ -157,6 +158,48 @@ def test_rewards_and_flags_are_scalars(name):
     assert line(Wide(name)) == f"Expected {name} to be a scalar, got shape (1,)."
 
 
+class Rounded(probes.Counting):
+    """Starts with a whole number, and goes on with a fraction."""
+
+    def __init__(self, then):
+        self.then = then
+
+    def reset(self, key, params):
+        obs, state = super().reset(key, params)
+        return obs, {"at": jnp.int32(0), "state": state}
+
+    def step(self, key, state, action, params):
+        step = super().step(key, state["state"], action, params)
+        return step._replace(state={"at": self.then, "state": step.state})
+
+
+def test_states_keep_their_shapes_and_types():
+    """A scan would round them, or fail to carry them, without a word of where."""
+    assert line(Rounded(jnp.float32(0.3))) == (
+        "Expected state.at to be of one shape and type, got int32 from reset, float32 "
+        "from step; make it so in reset."
+    )
+    assert line(Rounded(jnp.zeros(2, jnp.int32))) == (
+        "Expected state.at to be of one shape and type, got shape () from reset, (2,) "
+        "from step; make it so in reset."
+    )
+    ppo.make_ppo(TINY, Rounded(jnp.bool_(True)))
+
+
+class Keeping(probes.Counting):
+    def reset(self, key, params):
+        self.last = key
+        return super().reset(key, params)
+
+
+def test_an_environment_keeps_no_arrays_in_itself():
+    for env in (Keeping(), TimeLimit(Keeping(), 3)):
+        assert line(env) == (
+            "Expected reset and step to keep nothing in the environment, got last set "
+            "in one of them; it belongs in the state."
+        )
+
+
 class Raising(probes.Counting):
     def step(self, key, state, action, params):
         raise KeyError("no such thing")
@@ -164,7 +207,10 @@ class Raising(probes.Counting):
 
 def test_environments_that_break_the_protocol():
     assert line(Unlike()).startswith("Expected step to return a state like reset's, ")
-    assert line(Plain()) == "Expected step to return a Step, got tuple."
+    assert line(Plain()) == (
+        "Expected step to return a Step(obs, state, reward, terminated, truncated, "
+        "info), got tuple."
+    )
     assert "step raised KeyError: 'no such thing' (" in line(Raising())
     assert "test_fitting.py:" in line(Raising())
 
@@ -286,3 +332,20 @@ def test_an_entropy_target_with_masks_is_given():
         "entropy, got None."
     )
     ppo.make_ppo(replace(TINY, {"ent_schedule.target": 0.5}), masked.Doors())
+
+
+def test_observations_to_act_on_are_of_their_space():
+    """Without its mask a policy would play unmasked, without a word."""
+    env = masked.Doors()
+    algorithm = ppo.make_ppo(TINY, env)
+    state = algorithm.init(jax.random.key(0))
+    obs, _ = jax.vmap(env.reset, (0, None))(
+        jax.random.split(jax.random.key(1), 3), env.default_params
+    )
+    algorithm.act(state, obs)
+    rest = {"observation": obs["observation"]}
+    with pytest.raises(ValueError, match="observation to be a dict of"):
+        algorithm.act(state, rest)
+    one = jax.tree.map(lambda x: x[0], obs)
+    with pytest.raises(ValueError, match=r"observation\.action_mask to be of shape"):
+        algorithm.act(state, one)

@@ -46,6 +46,7 @@ LAYERS = [
     {"training"},
     {"study"},
     {"reliability"},
+    {"interchange"},
     {"reporting"},
     {"cli"},
 ]

@@ -23,6 +23,7 @@ SMALLER = {
     r"--total-timesteps \S+": "--total-timesteps 2048",
     r"--num-seeds \d+": "--num-seeds 4",
     r"--evaluation\.every 20": "--evaluation.every 2",
+    r"--episodes \d+": "--episodes 10",
     r"--num-envs \d\d": "--num-envs 8",
     r"total_timesteps=500_000": "total_timesteps=1024",
     r"jax\.random\.key\(0\), 64": "jax.random.key(0), 4",

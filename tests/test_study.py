@@ -15,7 +15,8 @@ import xarray
 
 import purejaxppo as ppo
 from envs import probes
-from purejaxppo.study import Study, over_devices, store
+from purejaxppo.study import Study, over_devices, running, store
+from purejaxppo.study.segments import run_segments
 from purejaxppo.study.sharding import padded, run_mesh
 
 CONFIG = ppo.Config(
@@ -193,6 +194,57 @@ def test_what_was_computed_survives_a_failure(tmp_path):
     with pytest.raises(RuntimeError, match="broken"):
         study.run(on_status=fail)
     assert store.read_results(tmp_path / "study").sizes["update"] >= 1
+
+
+def test_a_segment_that_fails_leaves_what_can_be_resumed(tmp_path, monkeypatch):
+    """Also after it has taken the memory of the state that it began with."""
+    study = Study(CONFIG, "CartPole-v1", 2, output=tmp_path / "study")
+
+    def interrupt(status):
+        if status.update:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def break_the_second(programs, state, *rest):
+        state, segment = next(run_segments(programs, state, *rest))
+        yield state, segment
+        for leaf in jax.tree.leaves(state):
+            leaf.delete()
+        raise RuntimeError("broken")
+
+    stopped = study.run(on_status=interrupt)
+    (tmp_path / "study" / "evaluation.zarr").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "run_segments", break_the_second)
+        with pytest.raises(RuntimeError, match="broken"):
+            study.run(resume=True)
+    kept = store.read_results(tmp_path / "study")
+    xarray.testing.assert_identical(kept, stopped)
+    facts = store.read_environment(tmp_path / "study")
+    assert facts["updates"] == stopped.sizes["update"]
+    assert (tmp_path / "study" / "evaluation.zarr").exists()
+    assert study.run(resume=True).sizes["update"] == 10
+
+
+def test_a_study_given_objects_is_resumed_with_objects(tmp_path):
+    _, env_params = ppo.make("CartPole-v1")
+    output = tmp_path / "study"
+
+    def interrupt(status):
+        if status.update:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    Study(CONFIG, "CartPole-v1", 1, output=output, env_params=env_params).run(
+        on_status=interrupt
+    )
+    assert store.read_environment(output)["objects"] == ["env_params"]
+    with pytest.raises(ValueError) as error:
+        Study(CONFIG, "CartPole-v1", 1, output=output).run(resume=True)
+    assert str(error.value) == (
+        f"Expected --resume to go on with the study in {output}, but as Python "
+        "objects it was given env_params, and this one nothing."
+    )
+    study = Study(CONFIG, "CartPole-v1", 1, output=output, env_params=env_params)
+    assert study.run(resume=True).sizes["update"] == 10
 
 
 @pytest.mark.parametrize(

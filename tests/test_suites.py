@@ -1,6 +1,7 @@
 """Every gymnax environment makes, keeps its spaces, and can be rolled out."""
 
 import sys
+from typing import Any
 
 import gymnasium
 import gymnax
@@ -12,7 +13,7 @@ import pytest
 import purejaxppo as ppo
 from envs import probes
 from purejaxppo.environments import make_reset, make_step
-from purejaxppo.suites import own
+from purejaxppo.suites import adapt, own
 
 CONFIG = ppo.Config(
     total_timesteps=8,
@@ -329,3 +330,18 @@ def test_a_failure_is_blamed_on_the_users_own_line(folder):
         ValueError, match=r"raised JSONDecodeError: .* \(deep\.py:5\)\.$"
     ):
         ppo.make("deep:make")
+
+
+def test_spaces_are_methods_and_environments_are_of_jax():
+    class Attributes(probes.Counting):
+        observation_space: Any = gymnasium.spaces.Box(0, 1, (1,))
+
+    with pytest.raises(TypeError, match=r"^Expected env\.observation_space to be a "):
+        adapt(Attributes())
+    with pytest.raises(TypeError, match=r"lacks default_params and is not of JAX\.$"):
+        adapt(gymnasium.make("CartPole-v1").unwrapped)
+
+
+def test_an_unknown_environment_may_be_ones_own():
+    with pytest.raises(ValueError, match=r"one's own is module:Object or file\.py:O"):
+        ppo.make("mine.Walk")

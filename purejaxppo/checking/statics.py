@@ -12,7 +12,7 @@ from gymnasium import spaces
 from purejaxppo.checking.playing import NUMBERS, Subject, named, refuse
 from purejaxppo.checking.sampling import sample_action
 from purejaxppo.distributions import check_mask, make_action_head
-from purejaxppo.environments import Arguments, EnvParams
+from purejaxppo.environments import Arguments, EnvParams, check_pure, lost
 from purejaxppo.spaces import MASK, check_value, joined, parts, split_mask
 from purejaxppo.suites.own import describe
 
@@ -116,10 +116,10 @@ def actions(subject: Subject) -> str:
             f"got {type(arguments).__name__}."
         )
     head = make_action_head(subject.action_space, arguments=arguments)
-    uses = ", ".join(arguments.uses)
+    uses = ", ".join(map(repr, arguments.uses))
     return (
-        f"a policy with {head.num_outputs} outputs, whose {uses} depend on "
-        f"{arguments.type}"
+        f"a policy with {head.num_outputs} outputs; the type {arguments.type!r} says "
+        f"whether {uses} count"
     )
 
 
@@ -146,6 +146,7 @@ def tracing(subject: Subject) -> str:
         subject.params,
     )
     jax.eval_shape(swept, batch)
+    check_pure(subject.env)
     return "reset and step under jit and vmap, with parameters fixed, traced and swept"
 
 
@@ -159,8 +160,8 @@ def one_trace(subject: Subject) -> str:
     ):
         _check_tree(name, ours, theirs)
         first, then = named(ours, name), named(theirs, name)
-        problems = [_difference(path, first[path], then[path]) for path in first]
-        refuse([problem for problem in problems if problem])
+        losses = {path: lost(first[path], then[path]) for path in first}
+        refuse([f"{path}: {loss}" for path, loss in losses.items() if loss])
         notes += [
             f"{path} of {then[path].dtype} becomes {first[path].dtype}"
             for path in first
@@ -180,17 +181,6 @@ def _check_tree(name: str, ours: Any, theirs: Any) -> None:
         f"Expected {name} to be the same tree from reset and step, got {first} and "
         f"{then}."
     )
-
-
-def _difference(path: str, ours: Any, theirs: Any) -> str:
-    if ours.shape != theirs.shape:
-        return f"{path}: shape {ours.shape} from reset, {theirs.shape} from step"
-    if ours.dtype == theirs.dtype:
-        return ""
-    keys = [jnp.issubdtype(x.dtype, jax.dtypes.prng_key) for x in (ours, theirs)]
-    if any(keys) or jnp.promote_types(ours.dtype, theirs.dtype) != ours.dtype:
-        return f"{path}: {ours.dtype} from reset, {theirs.dtype} from step"
-    return ""
 
 
 def reward(subject: Subject) -> str:
@@ -234,6 +224,9 @@ def action_mask(subject: Subject) -> str:
     """The mask, if there is one, fits the actions."""
     _, mask = split_mask(subject.observation_space)
     if mask is None:
-        return "none: every action is valid"
+        keys = getattr(subject.observation_space, "spaces", {})
+        near = [key for key in keys if isinstance(key, str) and "mask" in key.lower()]
+        hint = f"; {near[0]!r} is none, its key has to be {MASK!r}" if near else ""
+        return f"none: every action is valid{hint}"
     check_mask(subject.action_space, mask)
     return f"observation.{MASK} fits action_space"

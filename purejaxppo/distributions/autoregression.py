@@ -111,6 +111,12 @@ class Autoregressive:
         """Log-probability of the action: Σ of `log_prob_parts`."""
         return self.log_prob_parts(value).sum(-1)
 
+    def __getattr__(self, name: str) -> Any:
+        """Say what to use in place of what has no closed form."""
+        hints = {"entropy": "entropy_at(action)", "kl_divergence": "log_prob(action)"}
+        hint = f"; {hints[name]} serves to estimate it" if name in hints else ""
+        raise AttributeError(f"An autoregressive policy has no {name}{hint}.")
+
     def log_prob_parts(self, value: Any) -> jax.Array:
         """Each part's given the earlier ones `[B, P]`, 0 where it is not used."""
         return self._figures(value, lambda conditional, x: conditional.log_prob(x))

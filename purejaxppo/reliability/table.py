@@ -82,7 +82,8 @@ def rows(summary: Summary) -> list[Row]:
         One row a statistic.
     """
     counted = _counted(summary)
-    worst = f"run {int(summary.worst_run)}, the lowest of {counted}"
+    which = int(summary.worst_run)
+    worst = f"run {which}, the lowest of {counted}" if which >= 0 else "there is none"
     return [
         Row("IQM", _number(summary.iqm), f"mean of the middle half of {counted}"),
         Row("mean", _number(summary.mean), f"mean of {counted}"),

@@ -2,10 +2,17 @@
 
 from typing import NamedTuple
 
-from purejaxppo.reliability.analysis import Analysis, Plan
+from purejaxppo.reliability.analysis import Analysis, Plan, analyze
 from purejaxppo.reliability.records import Runs
 from purejaxppo.reporting import definitions, drawing, settings, tables
-from purejaxppo.reporting.models import Block, Definitions, Figure, Page, Section
+from purejaxppo.reporting.models import (
+    Block,
+    Caveat,
+    Definitions,
+    Figure,
+    Page,
+    Section,
+)
 from purejaxppo.reporting.pages import gathered, made_by, with_advice
 from purejaxppo.reporting.sources import Source
 from purejaxppo.reporting.verdicts import verdict
@@ -13,19 +20,32 @@ from purejaxppo.reporting.words import counted, percent
 
 
 class Part(NamedTuple):
-    """One kind of return of a study.
+    """Runs of one kind: an algorithm on a task, by one of its returns.
 
     Attributes:
-        name: "training return" for instance.
+        name: what they are called where there are others.
+        quantity: what their curves are, "training return" for instance.
         runs: the curves.
-        analysis: what they say.
         target: of the optimality gap, or none.
+        result: what they say, or none before they were analysed.
     """
 
     name: str
+    quantity: str
     runs: Runs
-    analysis: Analysis
-    target: float | None
+    target: float | None = None
+    result: Analysis | None = None
+
+    @property
+    def analysis(self) -> Analysis:
+        """What they say."""
+        assert self.result is not None
+        return self.result
+
+
+def analyzed(part: Part, plan: Plan) -> Part:
+    """Return the part with what its runs say."""
+    return part._replace(result=analyze(part.runs, plan, part.target))
 
 
 def report_page(
@@ -40,44 +60,31 @@ def report_page(
 
     Args:
         source: where it is, and what it ran.
-        parts: one for each kind of return.
+        parts: one for each kind of runs.
         plan: how they were analysed.
         cautions: more to be warned of.
         versions: of what made the page.
         data: name of the file with all numbers.
     """
-    first = parts[0].analysis
     several = len(parts) > 1
-    found = [(note, "") for note in (*source.notes, *cautions)]
-    for part in parts:
-        found += [
-            (with_advice(line, source.path), part.name if several else "")
-            for line in part.analysis.caveats
-        ]
+    sections = [
+        section
+        for index, part in enumerate(parts)
+        for section in _sections(f"part{index}", part, plan, several)
+    ]
     return Page(
-        title=f"How reliable is {first.algorithm} on {first.task}?",
-        subtitle=f"{counted(len(first.scores))} of {first.env_steps:,.0f} environment "
-        f"steps",
+        title=_title(parts, source),
+        subtitle=_subtitle(parts),
         answers=[
-            f"{_name(part)}. {said}" if several else said
+            f"{part.name}. {verdict(part.analysis, plan)}"
+            if several
+            else verdict(part.analysis, plan)
             for part in parts
-            for said in [verdict(part.analysis, plan)]
         ],
-        caveats=gathered(found, [part.name for part in parts]),
+        caveats=_caveats(source, parts, cautions),
         sections=[
-            *(
-                s
-                for i, part in enumerate(parts)
-                for s in _sections(i, part, plan, several)
-            ),
-            Section(
-                "origin",
-                "What was run",
-                [
-                    settings.config_table(source),
-                    settings.origins_table([source], versions),
-                ],
-            ),
+            *sections,
+            Section("origin", "What was run", _origin(source, versions)),
             Section("definitions", "Definitions", _definitions(plan)),
         ],
         data=data,
@@ -85,51 +92,78 @@ def report_page(
     )
 
 
-def _sections(index: int, part: Part, plan: Plan, several: bool) -> list[Section]:
+def _title(parts: list[Part], source: Source) -> str:
+    names = {part.analysis.name for part in parts}
+    if len(names) == 1:
+        return f"How reliable is {names.pop()}?"
+    return f"How reliable are the runs of {source.path.name}?"
+
+
+def _subtitle(parts: list[Part]) -> str:
+    sizes = {len(part.analysis.scores) for part in parts}
+    steps = {part.analysis.env_steps for part in parts}
+    if len(sizes) > 1 or len(steps) > 1:
+        return f"{counted(len(parts), 'kind')} of runs"
+    return f"{counted(sizes.pop())} of {steps.pop():,.0f} environment steps"
+
+
+def _caveats(source: Source, parts: list[Part], cautions: list[str]) -> list[Caveat]:
+    found = [(note, "") for note in (*source.notes, *cautions)]
+    for part in parts:
+        lines = (with_advice(line, source.path) for line in part.analysis.caveats)
+        found += [(line, part.name) for line in lines]
+    return gathered(found, [part.name for part in parts])
+
+
+def _sections(of: str, part: Part, plan: Plan, several: bool) -> list[Section]:
     """Final returns, learning, cells: keys are the part's own."""
-    of, prefix = f"part{index}", f"{_name(part)}: " if several else ""
-    analysis, name = part.analysis, part.analysis.algorithm
+    prefix = f"{part.name}: " if several else ""
     return [
         Section(
             f"{of}-final",
             _titled(prefix, "final returns"),
             [
-                tables.scores_table(f"{of}-scores", analysis, plan, part.target),
+                tables.scores_table(f"{of}-scores", part.analysis, plan, part.target),
                 _strip(f"{of}-strip", part, plan),
-                tables.runs_table(f"{of}-runs", analysis),
+                tables.runs_table(f"{of}-runs", part.analysis),
             ],
         ),
         Section(
             f"{of}-learning",
             _titled(prefix, "learning"),
             [
-                Figure(
-                    f"{of}-curves",
-                    drawing.learning_curves(
-                        f"{of}-curves-drawing", {name: part.runs}, plan.alpha, part.name
-                    ),
-                    "Learning curves",
-                    f"{_name(part)} over environment steps, means of bins: centre "
-                    f"(IQM), middle half of the runs, and the mean of the worst "
-                    f"{percent(plan.alpha)} of them.",
-                ),
-                Figure(
-                    f"{of}-drawdowns",
-                    drawing.drawdowns(
-                        f"{of}-drawdowns-drawing", part.runs, plan.definition.alpha
-                    ),
-                    "Drawdown",
-                    "How far runs are below their own best until then: the long-term "
-                    "risk is the mean of the worst of it.",
-                ),
+                _curves(f"{of}-curves", part, plan),
+                _drawdowns(f"{of}-drawdowns", part, plan),
             ],
         ),
         Section(
             f"{of}-cells",
             _titled(prefix, "dispersion and risk"),
-            _cells(of, analysis, plan),
+            _cells(of, part.analysis, plan),
         ),
     ]
+
+
+def _curves(key: str, part: Part, plan: Plan) -> Figure:
+    runs, alpha = {part.runs.algorithm: part.runs}, plan.alpha
+    return Figure(
+        key,
+        drawing.learning_curves(f"{key}-drawing", runs, alpha, part.quantity),
+        "Learning curves",
+        f"{part.quantity.capitalize()} over environment steps, means of bins: centre "
+        f"(IQM), middle half of the runs, and the mean of the worst "
+        f"{percent(alpha)} of them.",
+    )
+
+
+def _drawdowns(key: str, part: Part, plan: Plan) -> Figure:
+    return Figure(
+        key,
+        drawing.drawdowns(f"{key}-drawing", part.runs, plan.definition.alpha),
+        "Drawdown",
+        "How far runs are below their own best until then: the long-term risk is the "
+        "mean of the worst of it.",
+    )
 
 
 def _strip(key: str, part: Part, plan: Plan) -> Figure:
@@ -139,7 +173,7 @@ def _strip(key: str, part: Part, plan: Plan) -> Figure:
             f"{key}-drawing",
             {part.analysis.algorithm: part.analysis.scores},
             plan.alpha,
-            f"final {part.name}",
+            f"final {part.quantity}",
         ),
         "Every run",
         f"The final return of each run, and the worst {percent(plan.alpha)} of them.",
@@ -161,12 +195,14 @@ def _cells(of: str, analysis: Analysis, plan: Plan) -> list[Block]:
     ]
 
 
-def _name(part: Part) -> str:
-    return part.name.capitalize()
-
-
 def _titled(prefix: str, title: str) -> str:
     return prefix + title if prefix else title.capitalize()
+
+
+def _origin(source: Source, versions: dict[str, str]) -> list[Block]:
+    """What is known of it: without a study, there are no options."""
+    options: list[Block] = [settings.config_table(source)] if source.config else []
+    return [*options, settings.origins_table([source], versions)]
 
 
 def _definitions(plan: Plan) -> list[Block]:

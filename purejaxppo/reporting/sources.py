@@ -1,17 +1,14 @@
-"""Where runs come from: studies, read into records, and what is known of them."""
+"""Where runs come from, and what is known of them besides."""
 
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from purejaxppo.fields import flatten
-from purejaxppo.reliability.records import Runs, check_runs
+from purejaxppo.interchange import ReadingWarning, read
+from purejaxppo.reliability.records import Runs
 from purejaxppo.study import store
-
-EVALUATION = "evaluation.zarr"
 
 METRICS = {
     "episode_return": "training return",
@@ -38,28 +35,20 @@ class Source(NamedTuple):
     notes: list[str]
 
 
-def read_source(
-    path: Path,
-    *,
-    metric: str = "episode_return",
-    algorithm: str | None = None,
-    rollouts: str = "sampled",
-) -> Source:
+def read_source(path: Path, **how: str | None) -> Source:
     """Read runs and what is known of them.
 
     Args:
-        path: a study's directory.
-        metric: the recorded metric that is the curve.
-        algorithm: its name; that of the directory if None.
-        rollouts: whether they are those of "sampled" or of "greedy" actions.
+        path: a study's directory, or whatever else `interchange.read` reads.
+        how: its other arguments; those that are `None` are left out.
 
     Raises:
-        ValueError: there are no results, or not this metric.
+        ValueError: there is nothing of the kind, or it is not as it should be.
     """
+    given: dict[str, Any] = {k: v for k, v in how.items() if v is not None}
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        how = {"metric": metric, "algorithm": algorithm, "rollouts": rollouts}
-        records = read(path, **how)
+        warnings.simplefilter("always", ReadingWarning)
+        records = read(path, **given)
     config, environment = {}, {}
     if store.holds_study(path):
         job = store.read_job(path / store.CONFIG)
@@ -70,14 +59,8 @@ def read_source(
     return Source(path, records, config, environment, notes)
 
 
-def metrics_of(path: Path) -> list[str]:
-    """Return which of `METRICS` a study has recorded."""
-    results = store.read_results(path)
-    return [name for name in METRICS if name in results]
-
-
 def read_sources(
-    paths: Sequence[Path], names: Sequence[str] | None = None, **how: Any
+    paths: Sequence[Path], names: Sequence[str] | None = None, **how: str | None
 ) -> list[Source]:
     """Read several sources, each under a name of its own if names are given.
 
@@ -96,29 +79,7 @@ def read_sources(
     ]
 
 
-def read(
-    path: Path, *, metric: str, algorithm: str | None, rollouts: str
-) -> list[Runs]:
-    """Read a study's runs: what `interchange.read` is for, and for much else."""
+def metrics_of(path: Path) -> list[str]:
+    """Return which of `METRICS` a study has recorded."""
     results = store.read_results(path)
-    if metric not in results:
-        raise ValueError(f"Expected {path / store.RESULTS} to hold {metric}.")
-    runs = Runs(
-        algorithm=algorithm or path.resolve().name,
-        task=results.attrs["env"],
-        env_steps=results["env_steps"].values,
-        curves=results[metric].values.astype(np.float64),
-        seeds=results["seed"].values,
-        finite=np.all(results["finite"].values, axis=1),
-        rollouts=_rollouts(path, rollouts),
-    )
-    return [check_runs(runs)]
-
-
-def _rollouts(path: Path, actions: str) -> np.ndarray | None:
-    import xarray
-
-    if not (path / EVALUATION).exists():
-        return None
-    played = xarray.open_zarr(path / EVALUATION, consolidated=False, chunks=None)
-    return played[f"{actions}_return"].values.astype(np.float64)
+    return [name for name in METRICS if name in results]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from purejaxppo.reliability.analysis import Plan, analyze
+from purejaxppo.reliability.analysis import Plan
 from purejaxppo.reliability.comparing import (
     Comparison,
     check_records,
@@ -18,7 +18,7 @@ from purejaxppo.reporting.briefly import cautions
 from purejaxppo.reporting.comparison_page import comparison_page
 from purejaxppo.reporting.documents import versions, write_json
 from purejaxppo.reporting.pages import write_page
-from purejaxppo.reporting.report_page import Part, report_page
+from purejaxppo.reporting.report_page import Part, analyzed, report_page
 from purejaxppo.reporting.sources import (
     METRICS,
     Source,
@@ -70,35 +70,28 @@ def references(texts: str | None, tasks: Sequence[str], field: str) -> dict[str,
 
 
 class Study(NamedTuple):
-    """A study that was read and checked, and is to be reported on.
+    """Runs that were read and checked, and are to be reported on.
 
     Attributes:
-        source: what is known of it.
-        records: what a return is called -> the runs.
-        target: of the optimality gap, or none.
+        source: what is known of them.
+        parts: those of each kind, not yet analysed.
         cautions: what is to be warned of besides.
     """
 
     source: Source
-    records: dict[str, Runs]
-    target: float | None
+    parts: list[Part]
     cautions: list[str]
-
-    @property
-    def task(self) -> str:
-        """What was learned."""
-        return self.source.records[0].task
 
 
 def read_reports(
-    paths: Sequence[Path], target: str | None = None, rollouts: str = "sampled"
+    paths: Sequence[Path], target: str | None = None, rollouts: str | None = None
 ) -> list[Study]:
-    """Read studies with each kind of return that they recorded.
+    """Read studies with each kind of return that they recorded, or runs from elsewhere.
 
     Args:
-        paths: the studies' directories.
+        paths: studies' directories, or whatever else `interchange.read` reads.
         target: as `references` has it.
-        rollouts: see `sources.read_source`.
+        rollouts: see `interchange.read_study`.
 
     Raises:
         ValueError: there are no paths, or no results, or the target is none.
@@ -106,28 +99,34 @@ def read_reports(
     if not paths:
         raise ValueError("Expected the directory of a study, got none.")
     studies = [_read_report(path, rollouts) for path in paths]
-    tasks = list(dict.fromkeys(study.task for study in studies))
-    targets = references(target, tasks, "target")
-    return [study._replace(target=targets.get(study.task)) for study in studies]
+    tasks = dict.fromkeys(part.runs.task for study in studies for part in study.parts)
+    targets = references(target, list(tasks), "target")
+    return [
+        study._replace(
+            parts=[p._replace(target=targets.get(p.runs.task)) for p in study.parts]
+        )
+        for study in studies
+    ]
 
 
-def _read_report(path: Path, rollouts: str) -> Study:
+def _read_report(path: Path, rollouts: str | None) -> Study:
+    if not store.holds_study(path):
+        source = read_source(path, rollouts=rollouts)
+        found = source.records
+        parts = [Part(f"{r.algorithm} on {r.task}", "return", r) for r in found]
+        return Study(source, parts, [])
     metrics = metrics_of(path)
-    found = [read_source(path, metric=name, rollouts=rollouts) for name in metrics]
+    sources = [read_source(path, metric=name, rollouts=rollouts) for name in metrics]
+    parts = [
+        Part(METRICS[name].capitalize(), METRICS[name], source.records[0])
+        for name, source in zip(metrics, sources, strict=True)
+    ]
     collapses = cautions(store.read_results(path))
-    return Study(
-        source=found[0],
-        records={
-            METRICS[name]: source.records[0]
-            for name, source in zip(metrics, found, strict=True)
-        },
-        target=None,
-        cautions=[line.removeprefix("Warning: ") for line in collapses],
-    )
+    return Study(sources[0], parts, [c.removeprefix("Warning: ") for c in collapses])
 
 
 def write_report(study: Study, output: Path, plan: Plan) -> list[Part]:
-    """Write `report.html` and `report.json` of a study.
+    """Write `report.html` and `report.json`.
 
     Args:
         study: from `read_reports`.
@@ -135,20 +134,18 @@ def write_report(study: Study, output: Path, plan: Plan) -> list[Part]:
         plan: how the runs are analysed.
 
     Returns:
-        What was written, for each kind of return.
+        What was written, for each kind of runs.
 
     Raises:
         ValueError: the directory cannot be written.
     """
     check_output(output)
-    parts = [
-        Part(name, runs, analyze(runs, plan, study.target), study.target)
-        for name, runs in study.records.items()
-    ]
+    parts = [analyzed(part, plan) for part in study.parts]
     made = versions()
     page = report_page(
         study.source, parts, plan, study.cautions, made, f"{REPORT}.json"
     )
+    target = parts[0].target
     document = {
         "kind": REPORT,
         "made": page.made,
@@ -157,12 +154,12 @@ def write_report(study: Study, output: Path, plan: Plan) -> list[Part]:
         "plan": plan,
         "definitions": {
             **definitions.general(plan),
-            **definitions.score_definitions(plan, study.target),
+            **definitions.score_definitions(plan, target),
             **definitions.cell_definitions(plan.definition),
         },
         "answers": page.answers,
         "caveats": page.caveats,
-        "returns": {part.name: part.analysis for part in parts},
+        "parts": {part.name: part.analysis for part in parts},
     }
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / f"{REPORT}.json", document)
@@ -177,13 +174,13 @@ class Contest(NamedTuple):
         sources: where they are from.
         lows: task -> final return that counts as 0.
         highs: task -> final return that counts as 1.
-        metric: the recorded metric that the curves are.
+        quantity: what the curves are called.
     """
 
     sources: list[Source]
     lows: dict[str, float]
     highs: dict[str, float]
-    metric: str
+    quantity: str
 
     @property
     def records(self) -> list[Runs]:
@@ -196,18 +193,18 @@ def read_comparison(
     names: Sequence[str] | None = None,
     baseline: str | None = None,
     target: str | None = None,
-    metric: str = "episode_return",
-    rollouts: str = "sampled",
+    metric: str | None = None,
+    rollouts: str | None = None,
 ) -> Contest:
     """Read what is to be compared.
 
     Args:
-        paths: studies' directories.
-        names: the algorithm of each; the directories' names if None.
+        paths: studies' directories, or whatever else `interchange.read` reads.
+        names: the algorithm of each; as it is read if None.
         baseline: final returns that count as 0, as `references` has them.
         target: those that count as 1, likewise.
-        metric: the recorded metric that is the curve.
-        rollouts: see `sources.read_source`.
+        metric: see `interchange.read_study`.
+        rollouts: likewise.
 
     Raises:
         ValueError: what is there cannot be read, or not be compared.
@@ -218,7 +215,9 @@ def read_comparison(
     lows = references(baseline, tasks, "baseline")
     highs = references(target, tasks, "target")
     check_references(tasks, lows, highs)
-    return Contest(sources, lows, highs, metric)
+    studies = all(source.config for source in sources)
+    quantity = metric or ("episode_return" if studies else "return")
+    return Contest(sources, lows, highs, METRICS.get(quantity, quantity))
 
 
 def write_comparison(contest: Contest, output: Path, plan: Plan) -> Comparison:
@@ -234,16 +233,16 @@ def write_comparison(contest: Contest, output: Path, plan: Plan) -> Comparison:
     """
     check_output(output)
     comparison = compare(contest.records, plan, contest.lows, contest.highs)
-    made, metric = versions(), METRICS.get(contest.metric, contest.metric)
+    made, data = versions(), f"{COMPARISON}.json"
     page = comparison_page(
-        contest.sources, comparison, plan, metric, made, f"{COMPARISON}.json"
+        contest.sources, comparison, plan, contest.quantity, made, data
     )
     document = {
         "kind": "comparison",
         "made": page.made,
         "versions": made,
         "sources": [_origin(source) for source in contest.sources],
-        "metric": contest.metric,
+        "quantity": contest.quantity,
         "plan": plan,
         "definitions": {
             **definitions.general(plan),
@@ -256,7 +255,7 @@ def write_comparison(contest: Contest, output: Path, plan: Plan) -> Comparison:
         "comparison": comparison,
     }
     output.mkdir(parents=True, exist_ok=True)
-    write_json(output / f"{COMPARISON}.json", document)
+    write_json(output / data, document)
     write_page(output / f"{COMPARISON}.html", page)
     return comparison
 

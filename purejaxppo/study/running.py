@@ -103,14 +103,22 @@ class Study:
         env = self.env if isinstance(self.env, str) else own
         return store.Job(env, self.num_seeds, self.seed, self.config)
 
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """Names of the fields that hold Python objects, which `config.toml` cannot."""
+        own_env = () if isinstance(self.env, str) else ("env",)
+        rest = "env_params", "network", "loss"
+        return *own_env, *(name for name in rest if getattr(self, name) is not None)
+
     def make_ppo(self) -> PPO:
         """The algorithm that the study runs."""
-        env, env_params = self._environment()
+        env, env_params = self.make_env()
         return make_ppo(
             self.config, env, env_params, network=self.network, loss=self.loss
         )
 
-    def _environment(self) -> tuple[Environment, Any]:
+    def make_env(self) -> tuple[Environment, Any]:
+        """The environment that the study trains on, and its parameters."""
         env = make(self.env)[0] if isinstance(self.env, str) else adapt(self.env)
         given = self.env_params
         return env, env.default_params if given is None else given
@@ -121,7 +129,7 @@ class Study:
 
         `action_dims` counts the dimensions of all Boxes of actions.
         """
-        env, env_params = self._environment()
+        env, env_params = self.make_env()
         space = env.action_space(env_params)
         boxes = [part for _, part in parts(space) if isinstance(part, Box)]
         dims = sum(math.prod(box.shape) for box in boxes)
@@ -156,7 +164,7 @@ class Study:
         output = None if self.output is None else Path(self.output)
         ppo = self.make_ppo()
         if output is not None:
-            _claim(output, self.job, overwrite, resume)
+            _claim(output, self, overwrite, resume)
             if store.read_environment(output)["status"] == "complete":
                 return store.read_results(output)
         on_status(Status(self.num_seeds, 0, self.config.num_updates))
@@ -251,15 +259,20 @@ class _Progress:
         )
 
     def write(self, output: Path) -> None:
-        """Leave the study in `output`."""
+        """Leave the study in `output`, without an evaluation of earlier policies."""
         num_seeds, total = self.study.num_seeds, self.study.config.num_updates
         seconds = time.perf_counter() - self.began
+        # A segment failed after it had taken the state's memory.
+        lost = any(x.is_deleted() for x in jax.tree.leaves(self.state))
+        if lost and (output / store.STATE).exists():
+            return  # What was there fits together, and can be resumed once more.
         store.write_results(output, self.dataset())
         masked = self.columns.get("num_fully_masked", [np.zeros(1)])
         complete = self.update == total and not any(x.any() for x in masked)
-        _write_facts(output, self.update, total, seconds, complete)
-        if any(x.is_deleted() for x in jax.tree.leaves(self.state)):
-            return  # A segment failed after it had taken the state's memory.
+        _write_facts(output, self.study, self.update, seconds, complete)
+        if lost:
+            return
+        store.remove(output / store.EVALUATION)
         policy = {
             "params": self.state.params,
             "obs_statistics": self.state.obs_statistics,
@@ -272,8 +285,9 @@ class _Progress:
             store.write_tree(output, store.STATE, state)
 
 
-def _claim(output: Path, job: store.Job, overwrite: bool, resume: bool) -> None:
+def _claim(output: Path, study: Study, overwrite: bool, resume: bool) -> None:
     """Make `output` ours before anything is compiled; raises as `Study.run` says."""
+    job = study.job
     if store.holds_study(output):
         if overwrite:
             store.clear(output)
@@ -287,13 +301,19 @@ def _claim(output: Path, job: store.Job, overwrite: bool, resume: bool) -> None:
                 f"Expected --resume to go on with the study in {output}, but its "
                 f"{store.CONFIG} differs: {_difference(output, job)}."
             )
+        elif (theirs := _objects(output, study)) != study.objects:
+            raise ValueError(
+                f"Expected --resume to go on with the study in {output}, but as "
+                f"Python objects it was given {_listed(theirs)}, and this one "
+                f"{_listed(study.objects)}."
+            )
         else:
             return
     elif resume:
         raise ValueError(f"Expected a study to resume in {output}, found none.")
     try:
         store.write_job(output, job)
-        _write_facts(output, 0, job.config.num_updates, 0.0, complete=False)
+        _write_facts(output, study, 0, 0.0, complete=False)
     except OSError as error:
         raise ValueError(
             f"Expected output {output} to be writable: {error.strerror}."
@@ -312,14 +332,24 @@ def _difference(output: Path, job: store.Job) -> str:
     return f"{name} is {others.get(name)!r} there and {ours.get(name)!r} here"
 
 
+def _objects(output: Path, study: Study) -> tuple[str, ...]:
+    """What the study in `output` was given as objects, as far as it says."""
+    return tuple(store.read_environment(output).get("objects", study.objects))
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "nothing"
+
+
 def _write_facts(
-    output: Path, updates: int, num_updates: int, seconds: float, complete: bool
+    output: Path, study: Study, updates: int, seconds: float, complete: bool
 ) -> None:
     facts = {
         "status": "complete" if complete else "incomplete",
         "updates": updates,
-        "num_updates": num_updates,
+        "num_updates": study.config.num_updates,
         "training_seconds": round(seconds, 3),
+        "objects": study.objects,
     }
     store.write_environment(output, facts)
 

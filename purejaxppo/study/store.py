@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import xarray
 
 CONFIG, ENVIRONMENT, RESULTS = "config.toml", "environment.json", "results.zarr"
-PARAMETERS, STATE = "parameters", "state"
+PARAMETERS, STATE, EVALUATION = "parameters", "state", "evaluation.zarr"
 REPORTS = (
     *("report.md", "learning_curve.png", "evaluation_curve.png"),
     *("report.html", "report.json"),
@@ -53,7 +53,8 @@ def holds_study(directory: Path) -> bool:
 
 def clear(directory: Path) -> None:
     """Delete a study's own files and nothing else."""
-    for name in (CONFIG, ENVIRONMENT, RESULTS, PARAMETERS, STATE, *REPORTS):
+    arrays = RESULTS, EVALUATION, PARAMETERS, STATE
+    for name in (CONFIG, ENVIRONMENT, *arrays, *REPORTS):
         remove(directory / name)
 
 
@@ -119,7 +120,13 @@ def write_environment(directory: Path, facts: dict[str, Any]) -> None:
 
 
 def read_environment(directory: Path) -> dict[str, Any]:
-    """Read `environment.json`."""
+    """Read `environment.json`.
+
+    Raises:
+      ValueError: there is none.
+    """
+    if not (directory / ENVIRONMENT).exists():
+        raise ValueError(f"Expected {ENVIRONMENT} in {directory}, found none.")
     return json.loads((directory / ENVIRONMENT).read_text())
 
 
@@ -145,7 +152,7 @@ def make_dataset(
 
 def write_results(directory: Path, dataset: "xarray.Dataset") -> None:
     """Write `results.zarr`."""
-    dataset.to_zarr(directory / RESULTS, mode="w", zarr_format=3, consolidated=False)
+    _write_dataset(directory / RESULTS, dataset)
 
 
 def read_results(directory: Path) -> "xarray.Dataset":
@@ -154,11 +161,38 @@ def read_results(directory: Path) -> "xarray.Dataset":
     Raises:
       ValueError: the directory holds no results.
     """
-    import xarray
-
     if not (directory / RESULTS).exists():
         raise ValueError(f"Expected a study with results in {directory}, found none.")
-    return xarray.open_zarr(directory / RESULTS, consolidated=False, chunks=None).load()
+    return _read_dataset(directory / RESULTS)
+
+
+def write_evaluation(directory: Path, dataset: "xarray.Dataset") -> None:
+    """Write `evaluation.zarr`."""
+    _write_dataset(directory / EVALUATION, dataset)
+
+
+def read_evaluation(directory: Path) -> "xarray.Dataset":
+    """Read `evaluation.zarr`, see `study.evaluate_study`.
+
+    Raises:
+      ValueError: the directory holds none.
+    """
+    if not (directory / EVALUATION).exists():
+        raise ValueError(
+            f"Expected an evaluation in {directory}, found none; "
+            f"`purejaxppo evaluate {directory}` makes it."
+        )
+    return _read_dataset(directory / EVALUATION)
+
+
+def _write_dataset(path: Path, dataset: "xarray.Dataset") -> None:
+    dataset.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
+
+
+def _read_dataset(path: Path) -> "xarray.Dataset":
+    import xarray
+
+    return xarray.open_zarr(path, consolidated=False, chunks=None).load()
 
 
 def write_tree(directory: Path, name: str, tree: Any) -> None:
@@ -177,10 +211,41 @@ def read_tree(directory: Path, name: str, like: Any) -> Any:
     """
     import orbax.checkpoint as ocp
 
+    path = _existing(directory, name)
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(path, like)
+
+
+def tree_shapes(directory: Path, name: str) -> dict[str, tuple[int, ...]]:
+    """Shape of each array of a tree that was written, by its path in the tree.
+
+    Raises:
+      ValueError: there is none.
+    """
+    import orbax.checkpoint as ocp
+
+    path = _existing(directory, name)
+    with ocp.StandardCheckpointer() as checkpointer:
+        return shapes(checkpointer.metadata(path).item_metadata.tree)
+
+
+def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """Shape of each array of a tree, by its path.
+
+    >>> shapes({"kernel": np.zeros((2, 3)), "scale": (np.zeros(4),)})
+    {'kernel': (2, 3), 'scale.0': (4,)}
+    """
+    leaves, _ = jax.tree.flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): tuple(leaf.shape)
+        for path, leaf in leaves
+    }
+
+
+def _existing(directory: Path, name: str) -> Path:
     if not (directory / name).exists():
         raise ValueError(f"Expected {name} in {directory}, found none.")
-    with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore((directory / name).absolute(), like)
+    return (directory / name).absolute()
 
 
 def _plain(value: Any) -> Any:

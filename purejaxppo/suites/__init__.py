@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+import gymnasium
+
 from purejaxppo.environments import Environment, EnvParams
 from purejaxppo.fields import nearest
 from purejaxppo.suites import own
@@ -12,6 +14,9 @@ from purejaxppo.wrappers import Wrapper
 
 SUITES: Mapping[str, str] = MappingProxyType({"gymnax": "purejaxppo.suites.gymnax"})
 """Suite name -> module with `env_ids()` and `make(env_id)`."""
+
+METHODS = ("reset", "step", "observation_space", "action_space")
+"""What an environment does, beside having `default_params`."""
 
 
 def make(env_id: str) -> tuple[Environment, EnvParams]:
@@ -39,7 +44,8 @@ def make(env_id: str) -> tuple[Environment, EnvParams]:
     module = importlib.import_module(SUITES[suite])
     if name not in module.env_ids():
         raise ValueError(
-            f"Unknown environment {env_id!r}; {nearest(name, module.env_ids())}."
+            f"Unknown environment {env_id!r}; {nearest(name, module.env_ids())}; one's "
+            "own is module:Object or file.py:Object."
         )
     env = module.make(name)
     return env, env.default_params
@@ -96,18 +102,15 @@ def adapt(env: Any, name: str = "env") -> Environment:
         return Gymnax(env)
     if not isinstance(env, Environment):
         missing = [
-            method
-            for method in (
-                "default_params",
-                "reset",
-                "step",
-                "observation_space",
-                "action_space",
-            )
-            if not hasattr(env, method)
+            part for part in ("default_params", *METHODS) if not hasattr(env, part)
         ]
+        hint = " and is not of JAX" if isinstance(env, gymnasium.Env) else ""
         raise TypeError(
             f"Expected {name} to be an Environment or a gymnax environment, got "
-            f"{type(env).__name__}, which lacks {', '.join(missing)}."
+            f"{type(env).__name__}, which lacks {', '.join(missing)}{hint}."
         )
+    for method in METHODS:
+        if not callable(getattr(env, method)):
+            kind = type(getattr(env, method)).__name__
+            raise TypeError(f"Expected {name}.{method} to be a method, got {kind}.")
     return env

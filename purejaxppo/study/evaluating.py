@@ -1,0 +1,261 @@
+"""A study's fixed policies, all on the same episodes: greedy, and sampled."""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from purejaxppo.evaluation import Episodes, evaluate
+from purejaxppo.networks import Network
+from purejaxppo.study import store
+from purejaxppo.study.loading import Loaded, Policy, load
+from purejaxppo.study.sharding import AXIS, GRID, grid_mesh, over_grid, up_to_multiple
+
+if TYPE_CHECKING:
+    import xarray
+
+MODES = {"greedy": False, "sampled": True}
+"""Name of a way to act -> whether actions are drawn; else they are the mode."""
+
+EPISODES_AT_ONCE = 2**12
+"""How many a device plays side by side, all runs together: few enough for a cache."""
+
+WORKING_BYTES = 2**30
+"""Memory that they may take; where they would take more, there are fewer at once."""
+
+
+class Played(NamedTuple):
+    """How far an evaluation is: before compiling (0 seconds), then after each chunk."""
+
+    num_runs: int
+    episode: int
+    num_episodes: int
+    seconds: float = 0.0
+
+
+class _Program(NamedTuple):
+    """`play(policies, keys)`, compiled for `chunk` episodes of every run."""
+
+    play: Any
+    chunk: int
+
+
+def evaluate_study(
+    directory: Path | str,
+    episodes: int = 1000,
+    *,
+    seed: int = 0,
+    max_steps: int = 10_000,
+    overwrite: bool = False,
+    chunk: int | None = None,
+    env: Any = None,
+    env_params: Any = None,
+    network: Network | None = None,
+    on_status: Callable[[Played], None] = lambda status: None,
+) -> "xarray.Dataset":
+    """Evaluate the policies in a study's directory and keep the outcome there.
+
+    Args:
+      directory: where the study, finished or stopped, was left.
+      episodes: how many each policy plays in each mode.
+      seed: of the episodes; see `play_policies`.
+      max_steps: an episode still running after so many steps is cut.
+      overwrite: replace the evaluation that the directory holds.
+      chunk: see `play_policies`.
+      env: as for `load`.
+      env_params: as for `load`.
+      network: as for `load`.
+      on_status: called before compiling, and after each chunk.
+
+    Returns:
+      What `play_policies` gives, and `store.read_evaluation` reads. Training that goes
+      on removes it from the directory.
+
+    Raises:
+      ValueError: a number is out of range; the directory holds an evaluation already
+        or is not writable; or the study cannot be loaded. Nothing is changed then.
+    """
+    directory = Path(directory)
+    _check_numbers(episodes, seed, max_steps, chunk)
+    if (directory / store.EVALUATION).exists() and not overwrite:
+        raise ValueError(
+            f"Expected {directory} to hold no {store.EVALUATION}, but it does; pass "
+            "--overwrite to replace it."
+        )
+    loaded = load(directory, env=env, env_params=env_params, network=network)
+    if not os.access(directory, os.W_OK):
+        raise ValueError(f"Expected {directory} to be writable.")
+    dataset = play_policies(
+        loaded,
+        episodes,
+        seed=seed,
+        max_steps=max_steps,
+        chunk=chunk,
+        on_status=on_status,
+    )
+    store.write_evaluation(directory, dataset)
+    return dataset
+
+
+def play_policies(
+    loaded: Loaded,
+    episodes: int = 1000,
+    *,
+    seed: int = 0,
+    max_steps: int = 10_000,
+    chunk: int | None = None,
+    on_status: Callable[[Played], None] = lambda status: None,
+) -> "xarray.Dataset":
+    """Play the same episodes with every policy, once greedy and once sampled.
+
+    Episode e is that of `evaluate` with the key `fold_in(key(seed), e)`: its start and
+    its environment's randomness are the same for all runs, both modes, any number of
+    episodes and any chunk. (Matrix products of another size may round otherwise.)
+
+    Args:
+      loaded: from `load`.
+      episodes: how many each policy plays in each mode.
+      seed: of the episodes.
+      max_steps: an episode still running after so many steps is cut.
+      chunk: how many episodes of every run are played side by side, rounded up to fill
+        the devices; by default what fits `EPISODES_AT_ONCE` and `WORKING_BYTES`.
+      on_status: called before compiling, and after each chunk.
+
+    Returns:
+      `{greedy, sampled}_{return, length, cut}` with dimensions (run, episode), where
+      `cut` says which episodes `max_steps` cut; `finite` (run), whether all of a run's
+      parameters are; the coordinate `seed` of the runs; and as attributes what was
+      played: `env`, `episode_seed`, `max_steps`, and the policies' `updates`.
+
+    Raises:
+      ValueError: a number is out of range.
+    """
+    _check_numbers(episodes, seed, max_steps, chunk)
+    num_runs = loaded.study.num_seeds
+    on_status(Played(num_runs, 0, episodes))
+    mesh = grid_mesh(num_runs, episodes if chunk is None else min(chunk, episodes))
+    policies = _spread(loaded.policies, num_runs, mesh)
+    program = _compile(loaded, max_steps, policies, mesh, episodes, chunk)
+    began, columns = time.perf_counter(), []
+    for start in range(0, episodes, program.chunk):
+        played = program.play(policies, episode_keys(seed, start, program.chunk))
+        columns.append(jax.tree.map(np.asarray, played))
+        done = min(start + program.chunk, episodes)
+        on_status(Played(num_runs, done, episodes, time.perf_counter() - began))
+    outcome = jax.tree.map(
+        lambda *x: np.concatenate(x, axis=1)[:num_runs, :episodes], *columns
+    )
+    attributes = {"episode_seed": seed, "max_steps": max_steps}
+    return _dataset(loaded, outcome, attributes)
+
+
+def episode_keys(seed: int, start: int, count: int) -> jax.Array:
+    """Key of each of `count` episodes from number `start` on."""
+    key = jax.random.key(np.uint32(seed))
+    numbers = start + jnp.arange(count, dtype=jnp.uint32)
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+
+
+def _play(
+    loaded: Loaded, max_steps: int, policy: Policy, key: jax.Array
+) -> dict[str, Episodes]:
+    """One episode of one policy in each mode, scalars."""
+    ppo = loaded.ppo
+
+    def play(sampled: bool) -> Episodes:
+        def act(obs: Any, memory: Any, action_key: jax.Array) -> tuple[Any, Any]:
+            return ppo.act(policy, obs, memory, action_key if sampled else None)
+
+        memory = ppo.init_memory(1)
+        played = evaluate(key, act, ppo.env, loaded.env_params, 1, max_steps, memory)
+        return jax.tree.map(lambda x: x[0], played)
+
+    return {mode: play(sampled) for mode, sampled in MODES.items()}
+
+
+def _spread(policies: Policy, num_runs: int, mesh: Mesh) -> Policy:
+    """Policies on the devices that play them, padded with copies to fill the mesh."""
+    rows = np.resize(np.arange(num_runs), up_to_multiple(num_runs, mesh.shape[AXIS]))
+    sharding = NamedSharding(mesh, PartitionSpec(AXIS))
+    return jax.tree.map(lambda x: jax.device_put(x[rows], sharding), policies)
+
+
+def _compile(
+    loaded: Loaded,
+    max_steps: int,
+    policies: Policy,
+    mesh: Mesh,
+    episodes: int,
+    chunk: int | None,
+) -> _Program:
+    """Compile for chunks of at most `chunk` episodes, or of what memory bears."""
+    play = over_grid(partial(_play, loaded, max_steps), mesh)
+    rows, columns = (mesh.shape[axis] for axis in GRID)
+
+    def compiled(limit: int) -> _Program:
+        even = math.ceil(episodes / math.ceil(episodes / limit))
+        size = up_to_multiple(even, columns)
+        keys = jax.eval_shape(lambda: episode_keys(0, 0, size))
+        return _Program(play=play.lower(policies, keys).compile(), chunk=size)
+
+    if chunk is not None:
+        return compiled(chunk)
+    of_each_run = EPISODES_AT_ONCE * rows // loaded.study.num_seeds
+    program = compiled(columns * max(1, of_each_run))
+    share = WORKING_BYTES / max(1, _working_bytes(program))
+    if share >= 1 or program.chunk == columns:
+        return program
+    return compiled(max(columns, int(program.chunk * share)))
+
+
+def _working_bytes(program: _Program) -> int:
+    """Memory that a device needs to play, 0 where the compiler does not tell."""
+    analysis = program.play.memory_analysis()
+    return 0 if analysis is None else analysis.temp_size_in_bytes
+
+
+def _dataset(
+    loaded: Loaded, outcome: dict[str, Episodes], attributes: dict[str, Any]
+) -> "xarray.Dataset":
+    """Outcomes `[runs, episodes]` with names."""
+    import xarray
+
+    study, variables = loaded.study, {}
+    for mode, episodes in outcome.items():
+        for name, values in episodes._asdict().items():
+            field = name.removeprefix("episode_")
+            variables[f"{mode}_{field}"] = (("run", "episode"), values)
+    return xarray.Dataset(
+        {**variables, "finite": ("run", _finite(loaded.policies))},
+        coords={"seed": ("run", study.seeds)},
+        attrs={"env": study.job.env, **attributes, "updates": loaded.updates},
+    )
+
+
+def _finite(policies: Policy) -> np.ndarray:
+    """Whether all parameters of each run are finite, `[runs]`."""
+    leaves = jax.tree.leaves(policies.params)
+    each = [np.isfinite(x.reshape(len(x), -1)).all(axis=1) for x in leaves]
+    return np.all(each, axis=0)
+
+
+def _check_numbers(episodes: int, seed: int, max_steps: int, chunk: int | None) -> None:
+    ranges = {
+        "episodes": (episodes, 1, 2**24),
+        "seed": (seed, 0, 2**32 - 1),
+        "max_steps": (max_steps, 1, 2**31 - 1),
+        "chunk": (1 if chunk is None else chunk, 1, 2**24),
+    }
+    for name, (value, low, high) in ranges.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"Expected {name} to be int, got {value!r}.")
+        if not low <= value <= high:
+            raise ValueError(f"Expected {name} to be in [{low}, {high}], got {value}.")

@@ -1,0 +1,124 @@
+"""A study's policies, read from its directory and ready to act."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from purejaxppo.networks import Network
+from purejaxppo.study import store
+from purejaxppo.study.running import Study
+from purejaxppo.training import PPO
+
+
+class Policy(NamedTuple):
+    """What a study keeps of a run's `TrainState`, whose place it takes in `PPO.act`."""
+
+    params: Any
+    obs_statistics: Any
+    critic_scale: Any
+
+
+class Loaded(NamedTuple):
+    """A study that was read from its directory.
+
+    Attributes:
+      study: what was trained, with that directory as its `output`.
+      ppo: its algorithm; acts with `policy(run)`.
+      env_params: parameters of `ppo.env`.
+      policies: arrays `[runs, ...]` in the host's memory, for vmap over all runs.
+      updates: how many updates the policies have learned from.
+    """
+
+    study: Study
+    ppo: PPO
+    env_params: Any
+    policies: Policy
+    updates: int
+
+    def policy(self, run: int) -> Policy:
+        """One run's policy, which `ppo.act` takes as its state."""
+        return jax.tree.map(lambda x: x[run], self.policies)
+
+
+def load(
+    directory: Path | str,
+    *,
+    env: Any = None,
+    env_params: Any = None,
+    network: Network | None = None,
+) -> Loaded:
+    """Read a study, finished or stopped, so that its policies can act.
+
+    >>> loaded = load("runs/cartpole")  # doctest: +SKIP
+    >>> memory = loaded.ppo.init_memory(num_envs)  # doctest: +SKIP
+    >>> loaded.ppo.act(loaded.policy(3), obs, memory)  # doctest: +SKIP
+
+    Args:
+      directory: where the study was left.
+      env: the study's environment if it was an object, else that of `config.toml`.
+      env_params: the study's if it was given any, else the environment's defaults.
+      network: the study's if it was given one, else that of `config.toml`.
+
+    Raises:
+      ValueError: there is no study, or one without parameters; an object of which
+        `config.toml` knows nothing was not given; or the parameters are not those of
+        this environment and network.
+    """
+    directory = Path(directory)
+    if not store.holds_study(directory):
+        raise ValueError(f"Expected a study in {directory}, found none.")
+    facts = store.read_environment(directory)
+    given = {"env": env, "env_params": env_params, "network": network}
+    _check_given(directory, facts.get("objects", ()), given)
+    job = store.read_job(directory / store.CONFIG)
+    study = Study(
+        config=job.config,
+        env=job.env if env is None else env,
+        num_seeds=job.num_seeds,
+        seed=job.seed,
+        output=directory,
+        env_params=env_params,
+        network=network,
+    )
+    ppo = study.make_ppo()
+    return Loaded(
+        study=study,
+        ppo=ppo,
+        env_params=study.make_env()[1],
+        policies=_read_policies(directory, ppo, study.num_seeds),
+        updates=facts["updates"],
+    )
+
+
+def _check_given(directory: Path, objects: list[str], given: dict[str, Any]) -> None:
+    """Refuse to take a default for what a study was given as a Python object."""
+    missing = [name for name in objects if name in given and given[name] is None]
+    if missing:
+        raise ValueError(
+            f"Expected {' and '.join(missing)} to be given in Python: the study in "
+            f"{directory} was made with objects, which its {store.CONFIG} cannot hold."
+        )
+
+
+def _read_policies(directory: Path, ppo: PPO, num_runs: int) -> Policy:
+    """The parameters and statistics that were saved, in the algorithm's own types."""
+    state = jax.eval_shape(ppo.init, jax.random.key(0))
+    one = {name: getattr(state, name) for name in Policy._fields}
+    like = jax.tree.map(
+        lambda x: np.broadcast_to(np.zeros((), x.dtype), (num_runs, *x.shape)), one
+    )
+    ours, saved = store.shapes(like), store.tree_shapes(directory, store.PARAMETERS)
+    if ours != saved:
+        name = next(k for k in ours | saved if ours.get(k) != saved.get(k))
+        raise ValueError(
+            f"Expected {store.PARAMETERS} in {directory} to be of {num_runs} runs with "
+            f"this environment and network, but {name} is {_shown(saved.get(name))} "
+            f"there and {_shown(ours.get(name))} here."
+        )
+    return Policy(**store.read_tree(directory, store.PARAMETERS, like))
+
+
+def _shown(shape: tuple[int, ...] | None) -> str:
+    return "absent" if shape is None else f"of shape {shape}"
