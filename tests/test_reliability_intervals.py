@@ -1,9 +1,5 @@
 """Bootstrap intervals: rliable and SciPy on the same resamples, coverage, bad input."""
 
-import importlib.util
-import sys
-import types
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +7,7 @@ import pytest
 import scipy.stats
 from rliable import metrics as rliable_metrics
 
+from benchmarks.reliability_jobs import rliable_library
 from purejaxppo import reliability
 from purejaxppo.reliability import intervals
 from purejaxppo.reliability.intervals import METHODS, count_draws, in_chunks
@@ -34,16 +31,7 @@ def draws_of(seed, *shape):
 
 @pytest.fixture(scope="module")
 def rliable():
-    """Its library, without arch's models, which do not import with every pandas."""
-    if "arch" not in sys.modules:
-        spec = importlib.util.find_spec("arch")
-        assert spec is not None and spec.submodule_search_locations is not None
-        bare = types.ModuleType("arch")
-        bare.__path__ = list(spec.submodule_search_locations)
-        sys.modules["arch"] = bare
-    from rliable import library
-
-    return library
+    return rliable_library()
 
 
 def rliable_interval(library, function, scores, draws, method, confidence=0.95):

@@ -58,16 +58,25 @@ def resample(
         raise ValueError(f"Expected at least one run in each sample, got {shapes}.")
     if isinstance(key, int | np.integer):
         generator = np.random.default_rng(int(key))
-        draws = [generator.integers(s[0], size=(num_resamples, *s)) for s in shapes]
-    else:
-        import jax
+        return [_resample_by(generator, shape, num_resamples) for shape in shapes]
+    import jax
 
-        keys = jax.random.split(key, len(shapes))
-        draws = [
-            jax.random.randint(k, (num_resamples, *s), 0, s[0])
-            for k, s in zip(keys, shapes, strict=True)
-        ]
-    return [count_draws(draw) for draw in draws]
+    keys = jax.random.split(key, len(shapes))
+    return [
+        count_draws(jax.random.randint(k, (num_resamples, *shape), 0, shape[0]))
+        for k, shape in zip(keys, shapes, strict=True)
+    ]
+
+
+def _resample_by(
+    generator: np.random.Generator, shape: tuple[int, ...], num_resamples: int
+) -> np.ndarray:
+    counts = np.empty((*shape, num_resamples), np.int32)
+    for i in range(0, num_resamples, CHUNK):
+        size = min(CHUNK, num_resamples - i)
+        draws = generator.integers(shape[0], size=(size, *shape))
+        counts[..., i : i + size] = count_draws(draws)
+    return counts
 
 
 def count_draws(draws: Array) -> Array:

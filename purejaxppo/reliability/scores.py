@@ -80,11 +80,15 @@ def probability_of_improvement(
     """
     xp, x = as_floating(as_kind_of(as_kind_of(x, counts_x), counts_y))
     _, y = as_floating(as_kind_of(as_kind_of(y, counts_x), counts_y))
-    wins = xp.astype(x[None] > y[:, None], x.dtype)
-    wins = wins + 0.5 * xp.astype(x[None] == y[:, None], x.dtype)
     times_x, times_y = _times(x, counts_x), _times(y, counts_y)
-    pairs = xp.sum(matmul(wins, times_x) * times_y, axis=0)
-    count = xp.sum(times_x, axis=0) * xp.sum(times_y, axis=0)
+    order = xp.argsort(x)
+    upto = xp.cumulative_sum(times_x[order], axis=0, include_initial=True)
+    # How many runs of x are below each of y, or no better.
+    below, most = (
+        upto[xp.searchsorted(x[order], y, side=s)] for s in ("left", "right")
+    )
+    pairs = xp.sum((2 * upto[-1:] - below - most) * times_y, axis=0)
+    count = 2 * upto[-1] * xp.sum(times_y, axis=0)
     chance = xp.where(count > 0, pairs / xp.maximum(count, 1), xp.nan)
     resampled = any(c is not None and c.ndim > 1 for c in (counts_x, counts_y))
     return chance if resampled else chance[0]
