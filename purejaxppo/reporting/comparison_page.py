@@ -27,7 +27,7 @@ from purejaxppo.reporting.verdicts import verdicts
 from purejaxppo.reporting.words import counted, listed, percent
 
 
-def comparison_page(
+def make_comparison_page(
     sources: Sequence[Source],
     comparison: Comparison,
     plan: Plan,
