@@ -22,8 +22,8 @@ from purejaxppo.reporting.models import (
     Section,
 )
 from purejaxppo.reporting.pages import gathered, made_by, with_advice
+from purejaxppo.reporting.sentences import verdicts
 from purejaxppo.reporting.sources import Source
-from purejaxppo.reporting.verdicts import verdicts
 from purejaxppo.reporting.words import counted, listed, percent
 
 

@@ -14,8 +14,8 @@ from purejaxppo.reporting.models import (
     Section,
 )
 from purejaxppo.reporting.pages import gathered, made_by, with_advice
+from purejaxppo.reporting.sentences import verdict
 from purejaxppo.reporting.sources import Source
-from purejaxppo.reporting.verdicts import verdict
 from purejaxppo.reporting.words import counted, percent
 
 
