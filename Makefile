@@ -4,6 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Pages are tested in chromium where it is, or where it can be had; else those tests
+# are skipped, and say so.
+BROWSER := @command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || \
+	! command -v apt-get >/dev/null || { timeout 600 sh -c 'apt-get update && \
+	apt-get install --yes --no-install-recommends chromium' >/dev/null 2>&1; } || true
+
 .PHONY: train test lint types fast benchmark constraints clean
 
 train: $(READY)
@@ -38,6 +44,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt --editable . --group dev
+	$(BROWSER)
 	touch $(READY)
 
 clean:

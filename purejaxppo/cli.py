@@ -30,6 +30,7 @@ from purejaxppo.reliability.aggregates import check_alpha
 from purejaxppo.reliability.analysis import Plan
 from purejaxppo.reporting import (
     cautions,
+    check_output,
     read_comparison,
     read_reports,
     rendered,
@@ -490,9 +491,11 @@ def _report(command: Report) -> int:
     if command.output is not None and len(command.paths) > 1:
         raise ValueError(f"Expected one study with --output, got {len(command.paths)}.")
     studies = read_reports(command.paths, command.target, command.rollouts)
-    console = Console()
-    for study, path in zip(studies, command.paths, strict=True):
-        output = command.output or (path if path.is_dir() else path.parent)
+    paths, console = command.paths, Console()
+    outputs = [command.output or (p if p.is_dir() else p.parent) for p in paths]
+    for output in outputs:
+        check_output(output)
+    for study, path, output in zip(studies, paths, outputs, strict=True):
         parts = write_report(study, output, plan)
         if store.holds_study(path):
             write_brief(output, store.read_results(path), command.alpha)

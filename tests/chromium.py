@@ -110,9 +110,11 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def press(self, key: str, code: int, text: str = "") -> None:
-        """Press a key and let it go."""
-        known = {"key": key, "code": key, "windowsVirtualKeyCode": code, "text": text}
+    def press(self, name: str, number: int, text: str = "") -> None:
+        """Press a key and let it go: its name, its number, and what it writes."""
+        key = text if text == " " else name
+        known = {"key": key, "code": name, "windowsVirtualKeyCode": number}
+        known["text"] = text
         self.call("Input.dispatchKeyEvent", type="keyDown", **known)
         self.call("Input.dispatchKeyEvent", type="keyUp", **known)
 

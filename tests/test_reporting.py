@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 
 from purejaxppo import reliability, reporting
-from purejaxppo.config import Config
-from purejaxppo.fields import replace
 from purejaxppo.interchange import read_study, write
 from purejaxppo.reliability.analysis import Plan
 from purejaxppo.reliability.cells import FRAMES, HIGHER_IS_BETTER
@@ -26,6 +24,7 @@ from purejaxppo.reporting.pages import gathered
 from purejaxppo.reporting.settings import differences_table
 from purejaxppo.reporting.writing import references
 from purejaxppo.study import store
+from tests import studies
 
 NAN = float("nan")
 PLAN = Plan(num_resamples=40, num_permutations=200, num_across_permutations=20)
@@ -34,64 +33,9 @@ PLAN = Plan(num_resamples=40, num_permutations=200, num_across_permutations=20)
 # --- Studies --------------------------------------------------------------------------
 
 
-def returns(seed, runs, top, low=0.0, updates=60):
-    noise = np.random.default_rng(seed).normal(size=(runs, updates))
-    rise = 1 - np.exp(-np.arange(updates) / (updates / 5))
-    return low + (np.broadcast_to(top, runs)[:, None] - low) * rise + noise
-
-
-def leave_study(path, env, made, *, changes=None, evaluated=False, **columns):
-    """Write a study's directory, as one that was trained leaves it."""
-    config = replace(Config(), changes or {})
-    runs, updates = made.shape
-    columns = {
-        "episode_return": made,
-        "finite": np.ones(made.shape, bool),
-        "entropy": np.ones(made.shape),
-        **columns,
-    }
-    store.write_job(path, store.Job(env, runs, 3, config))
-    facts = {"status": "complete", "updates": updates, "num_updates": updates}
-    store.write_environment(path, facts)
-    dataset = store.make_dataset(
-        columns, 3 + np.arange(runs), 8, {"env": env, "action_dims": 0}
-    )
-    store.write_results(path, dataset)
-    if evaluated:
-        import xarray
-
-        played = np.random.default_rng(0).normal(100, 5, size=(runs, 30))
-        names = {f"{mode}_return": (("run", "episode"), played) for mode in MODES}
-        xarray.Dataset(names, {"seed": ("run", 3 + np.arange(runs))}).to_zarr(
-            path / store.EVALUATION, zarr_format=3, consolidated=False
-        )
-
-
-MODES = ("sampled", "greedy")
-BAD = np.where(np.arange(24) % 4 == 0, 20.0, 100.0)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two algorithms on two tasks, one of them evaluated, and a poor small study."""
-    folder = tmp_path_factory.mktemp("studies")
-    better = {"ent_coef": 0.02}
-    leave_study(folder / "plain-one", "One-v0", returns(0, 24, BAD), evaluated=True)
-    leave_study(folder / "plain-two", "Two-v0", returns(1, 24, -50.0, -300.0))
-    leave_study(
-        folder / "<b>helped</b>",
-        "One-v0",
-        returns(2, 24, 104.0),
-        changes=better,
-        evaluated=True,
-    )
-    leave_study(
-        folder / "helped-two", "Two-v0", returns(3, 24, -50.0, -300.0), changes=better
-    )
-    few = returns(4, 5, 100.0)
-    few[0] = NAN
-    leave_study(folder / "few", "One-v0", few, evaluation_return=few[:, ::-1])
-    return folder
+    return studies.leave_studies(tmp_path_factory.mktemp("studies"))
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +47,11 @@ def report(folder, tmp_path_factory):
 
 
 NAMES = ("plain", "<b>helped</b>")
-PATHS = ("plain-one", "plain-two", "<b>helped</b>", "helped-two")
 
 
 def contest(folder):
     return reporting.read_comparison(
-        [folder / path for path in PATHS],
+        [folder / path for path in studies.PATHS],
         [NAMES[0], NAMES[0], NAMES[1], NAMES[1]],
         baseline="Two-v0=-300",
         target="One-v0=100,Two-v0=0",
@@ -427,7 +370,7 @@ def test_compare_json_holds_the_core_s_numbers(comparison, folder):
     }
     assert found["answers"] == sentences.verdicts(expected, PLAN)
     assert [source["path"] for source in found["sources"]] == [
-        str(folder / path) for path in PATHS
+        str(folder / path) for path in studies.PATHS
     ]
 
 
@@ -593,7 +536,7 @@ def test_the_answer_of_a_comparison(comparison, said):
 def test_of_many_algorithms_the_best_is_named_first(folder):
     records = [
         read_study(folder / "plain-one", algorithm=name)._replace(
-            curves=returns(seed, 24, top)
+            curves=studies.returns(seed, 24, top)
         )
         for name, seed, top in (("x", 0, 100.0), ("y", 1, 100.0), ("z", 2, 140.0))
     ]

@@ -3,6 +3,7 @@
 from purejaxppo.reporting.briefly import cautions, draw, summaries, write_brief
 from purejaxppo.reporting.terminal import rendered
 from purejaxppo.reporting.writing import (
+    check_output,
     read_comparison,
     read_reports,
     write_comparison,
@@ -11,6 +12,7 @@ from purejaxppo.reporting.writing import (
 
 __all__ = [
     "cautions",
+    "check_output",
     "draw",
     "read_comparison",
     "read_reports",

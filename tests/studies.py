@@ -1,0 +1,68 @@
+"""Studies' directories as trained ones are, made of numbers that are known."""
+
+import numpy as np
+
+from purejaxppo.config import Config
+from purejaxppo.fields import replace
+from purejaxppo.study import store
+
+BAD = np.where(np.arange(24) % 4 == 0, 20.0, 100.0)
+"""Tops of 24 runs, a quarter of which fail."""
+
+PATHS = ("plain-one", "plain-two", "<i>helped", "helped-two")
+"""What `leave_studies` leaves of two algorithms on two tasks."""
+
+
+def returns(seed, runs, top, low=0.0, updates=60):
+    noise = np.random.default_rng(seed).normal(size=(runs, updates))
+    rise = 1 - np.exp(-np.arange(updates) / (updates / 5))
+    return low + (np.broadcast_to(top, runs)[:, None] - low) * rise + noise
+
+
+def leave_study(path, env, made, *, changes=None, evaluated=False, **columns):
+    """Write a study's directory, as one that was trained leaves it."""
+    config = replace(Config(), changes or {})
+    runs, updates = made.shape
+    columns = {
+        "episode_return": made,
+        "finite": np.ones(made.shape, bool),
+        "entropy": np.ones(made.shape),
+        **columns,
+    }
+    store.write_job(path, store.Job(env, runs, 3, config))
+    facts = {"status": "complete", "updates": updates, "num_updates": updates}
+    store.write_environment(path, facts)
+    dataset = store.make_dataset(
+        columns, 3 + np.arange(runs), 8, {"env": env, "action_dims": 0}
+    )
+    store.write_results(path, dataset)
+    if evaluated:
+        import xarray
+
+        played = np.random.default_rng(0).normal(100, 5, size=(runs, 30))
+        modes = ("sampled", "greedy")
+        names = {f"{mode}_return": (("run", "episode"), played) for mode in modes}
+        xarray.Dataset(names, {"seed": ("run", 3 + np.arange(runs))}).to_zarr(
+            path / store.EVALUATION, zarr_format=3, consolidated=False
+        )
+
+
+def leave_studies(folder):
+    """Two algorithms on two tasks, one of them evaluated, and a poor small study."""
+    better = {"ent_coef": 0.02}
+    leave_study(folder / "plain-one", "One-v0", returns(0, 24, BAD), evaluated=True)
+    leave_study(folder / "plain-two", "Two-v0", returns(1, 24, -50.0, -300.0))
+    leave_study(
+        folder / "<i>helped",
+        "One-v0",
+        returns(2, 24, 104.0),
+        changes=better,
+        evaluated=True,
+    )
+    leave_study(
+        folder / "helped-two", "Two-v0", returns(3, 24, -50.0, -300.0), changes=better
+    )
+    few = returns(4, 5, 100.0)
+    few[0] = np.nan
+    leave_study(folder / "few", "One-v0", few, evaluation_return=few[:, ::-1])
+    return folder

@@ -1,0 +1,211 @@
+"""`purejaxppo report` and `compare`: what they leave, print and refuse."""
+
+import json
+import re
+
+import pytest
+
+from purejaxppo import cli
+from purejaxppo.interchange import read_study, write
+from tests import studies
+
+FAST = ("--resamples", "40")
+FASTER = (*FAST, "--permutations", "200")
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory):
+    return studies.leave_studies(tmp_path_factory.mktemp("studies"))
+
+
+@pytest.fixture
+def folder(left, monkeypatch):
+    """The studies' folder, as the working directory."""
+    monkeypatch.chdir(left)
+    return left
+
+
+def names_in(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def printed(capsys, *arguments):
+    assert cli.main(arguments) == 0
+    output = capsys.readouterr()
+    assert output.err == ""
+    return " ".join(output.out.split())
+
+
+def refused(capsys, *arguments):
+    """The one line that a bad command prints; it leaves nothing."""
+    assert cli.main(arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.count("\n") == 1, output.err
+    return output.err.removeprefix("purejaxppo: error: ").strip()
+
+
+def test_a_report_is_left_in_the_study(folder, capsys):
+    out = printed(capsys, "report", "plain-one", *FAST, "--alpha", ".5")
+    assert "training return: final return of 24 runs" in out
+    assert "CVaR 50 %" in out
+    assert out.endswith("Report in plain-one/report.html")
+    for name in ("report.html", "report.json", "report.md", "learning_curve.png"):
+        assert (folder / "plain-one" / name).stat().st_size > 500
+    plan = json.loads((folder / "plain-one" / "report.json").read_text())["plan"]
+    assert (plan["alpha"], plan["num_resamples"]) == (0.5, 40)
+
+
+def test_several_reports_are_left_each_in_its_study(folder, capsys):
+    target = ("--target", "One-v0=95,Two-v0=-40", "--cell-alpha", ".1")
+    out = printed(capsys, "report", "plain-two", "few", *FAST, *target)
+    assert "Report in plain-two/report.html" in out
+    assert out.endswith("Report in few/report.html")
+    for name, gap in (("plain-two", "40"), ("few", "95")):
+        found = json.loads((folder / name / "report.json").read_text())
+        assert gap in found["definitions"]["optimality_gap"]
+        assert found["plan"]["definition"]["alpha"] == 0.1
+
+
+def test_a_report_goes_elsewhere(folder, capsys, tmp_path):
+    output = tmp_path / "new" / "folder"
+    options = ("--output", str(output), "--rollouts", "greedy", *FAST)
+    printed(capsys, "report", "<i>helped", *options)
+    assert (output / "report.html").exists()
+    assert not (folder / "<i>helped" / "report.html").exists()
+
+
+def test_a_table_is_reported_beside_itself(folder, capsys, tmp_path):
+    write([read_study("plain-one"), read_study("plain-two")], tmp_path / "runs.csv")
+    out = printed(capsys, "report", str(tmp_path / "runs.csv"), *FAST)
+    assert "plain-two on Two-v0: final return of 24 runs" in out
+    assert names_in(tmp_path) == [
+        *("report.html", "report.json", "runs.csv", "runs.rollouts.csv")
+    ]
+
+
+def test_studies_are_compared(folder, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    names = ("--names", "plain,plain,helped,helped", "--seed", "7")
+    output = ("--output", str(tmp_path / "x"), "--correction", "by")
+    out = printed(capsys, "compare", *studies.PATHS, *names, *output, *FASTER)
+    assert re.search(r"One-v0 │ plain │ 24 │ [\d.]+ \[", out)
+    assert "P(first is better)" in out
+    assert "helped has better final returns than plain on" in out
+    assert out.endswith(f"Comparison in {tmp_path / 'x' / 'compare.html'}")
+    assert names_in(tmp_path / "x") == ["compare.html", "compare.json"]
+    found = json.loads((tmp_path / "x" / "compare.json").read_text())
+    assert found["answers"][0] in out
+    assert found["comparison"]["algorithms"] == ["plain", "helped"]
+    assert found["plan"]["seed"] == 7 and found["plan"]["correction"] == "by"
+    assert found["plan"]["num_permutations"] == 200
+    assert found["plan"]["num_across_permutations"] == 20
+    assert found["quantity"] == "training return"
+
+
+def test_another_metric_and_other_files_are_compared(folder, capsys, tmp_path):
+    write([read_study("plain-one", algorithm="table")], tmp_path / "runs.csv")
+    output = ("--output", str(tmp_path), *FASTER)
+    metric = ("--metric", "evaluation_return", "--names", "a,b")
+    printed(capsys, "compare", "few", "few", *metric, *output)
+    found = json.loads((tmp_path / "compare.json").read_text())
+    assert found["quantity"] == "evaluation return"
+    printed(capsys, "compare", "<i>helped", str(tmp_path / "runs.csv"), *output)
+    found = json.loads((tmp_path / "compare.json").read_text())
+    assert found["comparison"]["algorithms"] == ["<i>helped", "table"]
+    assert found["quantity"] == "return"
+
+
+TWO = ("compare", "plain-one", "<i>helped")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("report",), "Expected the directory of a study, got none."),
+        (
+            ("report", "plain-one", "few", "--output", "x"),
+            "Expected one study with --output, got 2.",
+        ),
+        (
+            ("report", "plain-one", "--alpha", "1"),
+            "Expected alpha to be in (0, 0.5], got 1.0.",
+        ),
+        (
+            ("report", "plain-one", "--cell-alpha", "0"),
+            "Expected cell_alpha to be in (0, 0.5], got 0.0.",
+        ),
+        (
+            ("report", "plain-one", "--target", "high"),
+            "Expected target to be NUMBER or TASK=NUMBER,..., got 'high'.",
+        ),
+        (
+            ("report", "plain-one", "--target", "x=1"),
+            "Expected target to be of One-v0, got 'x'.",
+        ),
+        (
+            ("report", "plain-one", "--output", "/dev/null"),
+            "Expected output /dev/null to be a directory, got a file.",
+        ),
+        (
+            ("report", "plain-one", "--output", "/dev/null/x"),
+            "Expected output /dev/null/x to be a directory, got a file.",
+        ),
+        (
+            (*TWO, "--confidence", "1"),
+            "Expected confidence to be in (0, 1), got 1.0.",
+        ),
+        (
+            (*TWO, "--resamples", "1"),
+            "Expected num_resamples to be an integer >= 2, got 1.",
+        ),
+        (
+            (*TWO, "--permutations", "0"),
+            "Expected num_permutations to be an integer >= 1, got 0.",
+        ),
+        (
+            (*TWO, "--names", "a"),
+            "Expected names to be one for each of the 2 paths, got 1.",
+        ),
+        (
+            (*TWO, "--names", "a,a"),
+            "Expected each algorithm once on each task, got a on One-v0 in plain-one "
+            "and in <i>helped; --names tells them apart.",
+        ),
+        (
+            ("compare", "plain-one"),
+            "Expected two algorithms at least, to compare them, got plain-one.",
+        ),
+        (("compare",), "Expected two algorithms at least, to compare them, got none."),
+        (
+            ("compare", "plain-one", "helped-two"),
+            "Expected all algorithms on the same tasks, got none of plain-one on "
+            "Two-v0, none of helped-two on One-v0.",
+        ),
+        (
+            (*TWO, "--baseline", "9", "--target", "3"),
+            "Expected reference scores of One-v0 with high > low, got low 9 and high "
+            "3.",
+        ),
+        (
+            (*TWO, "--metric", "episode_retrun"),
+            "Expected plain-one/results.zarr to hold episode_retrun, found none; "
+            "nearest: episode_return.",
+        ),
+        (
+            ("compare", "plain-one", "nothing"),
+            "Expected a study, TensorBoard's event files, or a file that ends in .csv, "
+            ".parquet, .json, .npz at nothing, found nothing.",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, folder, capsys):
+    before = names_in(folder)
+    assert refused(capsys, *arguments) == message
+    assert names_in(folder) == before
+
+
+def test_a_study_that_has_nothing_is_refused(folder, capsys, tmp_path):
+    (tmp_path / "config.toml").write_text('env = "One-v0"\n')
+    assert refused(capsys, "report", str(tmp_path)) == (
+        f"Expected a study with results in {tmp_path}, found none."
+    )
