@@ -10,7 +10,7 @@ from purejaxppo.interchange import read_study, write
 from tests import studies
 
 FAST = ("--resamples", "40")
-FASTER = (*FAST, "--permutations", "200")
+FASTER = (*FAST, "--permutations", "200", "--cell-permutations", "20")
 
 
 @pytest.fixture(scope="module")

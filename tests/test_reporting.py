@@ -542,9 +542,16 @@ def test_of_many_algorithms_the_best_is_named_first(folder):
     ]
     found = sentences.verdicts(compare(records, PLAN), PLAN)
     assert found[0] == "z has better final returns than each of the others."
+    for name, said in zip("xy", found[1:3], strict=True):
+        assert said.startswith(f"z has better final returns than {name} on One-v0: ")
+        assert f"runs of z end higher than those of {name} on One-v0" in said
+    # What tells nobody apart is not said, but for whom it is true of.
+    assert found[3:] == ["Nothing that was measured tells apart x and y."]
     equal = [records[0], records[1], records[1]._replace(algorithm="w")]
-    found = sentences.verdicts(compare(equal, PLAN), PLAN)
-    assert found[0] == "No algorithm has better final returns than each of the others."
+    assert sentences.verdicts(compare(equal, PLAN), PLAN) == [
+        "No algorithm has better final returns than each of the others.",
+        "Nothing that was measured tells apart x and y; x and w; y and w.",
+    ]
 
 
 def test_warnings_of_everything_say_so_once():

@@ -79,7 +79,7 @@ def make_comparison_page(
 def _title(comparison: Comparison) -> str:
     names = comparison.algorithms
     if len(names) > 4:
-        return f"{len(names)} algorithms compared"
+        return f"Which of {len(names)} algorithms is most reliable?"
     return f"{listed(names)}: which is more reliable?"
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from purejaxppo.reliability.analysis import Analysis, Plan
+from purejaxppo.reliability.cells import HIGHER_IS_BETTER
 from purejaxppo.reliability.comparing import Comparison
 from purejaxppo.reliability.comparisons import Power
 from purejaxppo.reliability.findings import SCORE, TAIL, Finding
@@ -48,13 +49,22 @@ def verdict(analysis: Analysis, plan: Plan) -> str:
 
 
 def verdicts(comparison: Comparison, plan: Plan) -> list[str]:
-    """Say of all algorithms whether one is best, and of each two which is better."""
-    found = []
-    if len(comparison.algorithms) > 2:
-        found.append(_best(comparison, plan))
-    for pair in comparison.pairs:
-        found += _of_pair(pair, comparison, plan)
-    return found
+    """Say which algorithm is better.
+
+    Of two everything is said; of more whether one is best, then of each two what tells
+    them apart, and last which cannot be told apart.
+    """
+    if len(comparison.pairs) == 1:
+        return _of_pair(comparison.pairs[0], comparison, plan)
+    apart = {
+        f"{pair.first} and {pair.second}": _of_pair(pair, comparison, plan, apart=True)
+        for pair in comparison.pairs
+    }
+    found = [" ".join(said) for said in apart.values() if said]
+    alike = [names for names, said in apart.items() if not said]
+    if alike:
+        found.append(f"Nothing that was measured tells apart {'; '.join(alike)}.")
+    return [_best(comparison, plan), *found]
 
 
 def better(finding: Finding, plan: Plan) -> str | None:
@@ -87,12 +97,22 @@ def _best(comparison: Comparison, plan: Plan) -> str:
     return "No algorithm has better final returns than each of the others."
 
 
-def _of_pair(pair: Pair, comparison: Comparison, plan: Plan) -> list[str]:
+def _of_pair(
+    pair: Pair, comparison: Comparison, plan: Plan, apart: bool = False
+) -> list[str]:
+    """What is said of two algorithms, or only what tells them apart."""
     tests = of_pair(comparison, pair)
+    said = {
+        (SCORE,): [_of_returns(pair, tests, comparison, plan)],
+        (TAIL,): _of_tails(pair, tests, comparison, plan),
+        tuple(HIGHER_IS_BETTER): _of_cells(pair, tests, plan),
+    }
+    told = {test.measure for test in tests if better(test, plan)}
     return [
-        _of_returns(pair, tests, comparison, plan),
-        *_of_tails(pair, tests, comparison, plan),
-        *_of_cells(pair, tests, plan),
+        sentence
+        for measures, found in said.items()
+        if not apart or told.intersection(measures)
+        for sentence in found
     ]
 
 
