@@ -72,7 +72,7 @@ VELOCITIES = MappingProxyType(
 DOORS = MappingProxyType({"total_timesteps": 600_000, "num_envs": 16, **FAST})
 MINATAR = MappingProxyType(
     {
-        "total_timesteps": 300_000,
+        "total_timesteps": 200_000,
         "num_envs": 16,
         "learning_rate": 1e-3,
         "network.conv": "min_atar",
@@ -142,7 +142,9 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         "hidden velocities, no memory": Task(
             "envs.velocities:HiddenVelocities", VELOCITIES, 475, below=True
         ),
-        "Breakout": Task("Breakout-MinAtar", MINATAR, None),
+        "Breakout": Task(
+            "Breakout-MinAtar", {**MINATAR, "total_timesteps": 300_000}, None
+        ),
         "Asterix": Task("Asterix-MinAtar", MINATAR, None),
         "Freeway": Task("Freeway-MinAtar", MINATAR, None),
         "SpaceInvaders": Task("SpaceInvaders-MinAtar", MINATAR, None),
