@@ -27,6 +27,7 @@ benchmark: $(READY)
 	$(BIN)/python -m benchmarks.throughput
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.reliability
 
 # The constraints' versions are those that this machine's tests ran with.
 constraints: $(READY)

@@ -18,6 +18,8 @@ PACKAGES = (
     "distrax",
     "gymnax",
     "numpy",
+    "scipy",
+    "rliable",
 )
 
 
@@ -51,13 +53,18 @@ def memory() -> dict[str, int | None]:
     """Peak bytes of this process, and of the fullest device where it keeps count."""
     import jax
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
     peaks = [s["peak_bytes_in_use"] for s in stats if "peak_bytes_in_use" in s]
     return {
-        "peak_rss_bytes": peak if sys.platform == "darwin" else 1024 * peak,
+        "peak_rss_bytes": peak_rss(),
         "device_peak_bytes": max(peaks, default=None),
     }
+
+
+def peak_rss() -> int:
+    """Peak bytes of this process."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _processor() -> str:

@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, report, check, list."""
+"""The command line: train, evaluate, report, compare, check, list."""
 
 import dataclasses
 import functools
@@ -25,9 +25,19 @@ from purejaxppo.checking import check_environment
 from purejaxppo.config import SECTIONS, Config
 from purejaxppo.fields import Leaf, leaves, nearest, parse, replace
 from purejaxppo.presets import PRESETS, make_preset
-from purejaxppo.reliability import mean, median, render
+from purejaxppo.reliability import Definition, mean, median, render
 from purejaxppo.reliability.aggregates import check_alpha
-from purejaxppo.reporting import cautions, summaries, write_report
+from purejaxppo.reliability.analysis import Plan
+from purejaxppo.reporting import (
+    cautions,
+    read_comparison,
+    read_reports,
+    rendered,
+    summaries,
+    write_brief,
+    write_comparison,
+    write_report,
+)
 from purejaxppo.study import MODES, Played, Status, Study, evaluate_study, store
 from purejaxppo.suites import env_ids, make
 
@@ -37,6 +47,11 @@ Positional = tyro.conf.Positional
 def _option(metavar: str, default: str) -> Any:
     """What the help text says of an option whose absence is told from its default."""
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
+def _needed(metavar: str) -> Any:
+    """What the help text says of paths that must be given."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
 
 
 @dataclasses.dataclass
@@ -80,13 +95,56 @@ class Evaluate:
 
 
 @dataclasses.dataclass
-class Report:
-    """Print a study's table and draw its pictures again."""
+class Analysing:
+    """How runs are analysed."""
 
-    directory: Positional[Path]
-    """The study's directory."""
     alpha: float = 0.25
-    """Share of the runs that make the tail."""
+    """Share of the runs that make the tail of final returns."""
+    cell_alpha: float = 0.05
+    """Share that makes the tails of dispersion and risk: of changes, runs, episodes."""
+    target: Annotated[str | None, _option("SCORE|TASK=SCORE,...", "none")] = None
+    """Final return beyond which more does not count: gives the optimality gap."""
+    rollouts: Annotated[
+        Literal["sampled", "greedy"] | None, _option("sampled|greedy", "sampled")
+    ] = None
+    """Which episodes of `purejaxppo evaluate` count."""
+    confidence: float = 0.95
+    """Of all intervals."""
+    resamples: int = 2000
+    """Number of samples of the bootstrap."""
+    seed: int = 0
+    """Seed of all that is drawn."""
+
+
+@dataclasses.dataclass
+class Report(Analysing):
+    """Report on studies: report.html, report.json, tables and pictures."""
+
+    paths: Annotated[Positional[tuple[Path, ...]], _needed("DIR...")] = ()
+    """Studies' directories; or tables, TensorBoard's folders, rliable's scores."""
+    output: Annotated[Path | None, _option("DIR", "the study's directory")] = None
+    """Directory for the report, if it is one."""
+
+
+@dataclasses.dataclass
+class Compare(Analysing):
+    """Compare studies, algorithms x tasks: compare.html and compare.json."""
+
+    paths: Annotated[Positional[tuple[Path, ...]], _needed("DIR DIR...")] = ()
+    """Studies' directories, or what else `report` reads; together each algorithm on
+    the same tasks."""
+    output: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("compare")
+    """Directory for the comparison."""
+    names: Annotated[str | None, _option("NAME,NAME,...", "the directories'")] = None
+    """The algorithm of each study."""
+    baseline: Annotated[str | None, _option("SCORE|TASK=SCORE,...", "measured")] = None
+    """Final return that counts as 0 where tasks are pooled; the target is 1."""
+    metric: Annotated[str | None, _option("NAME", "episode_return")] = None
+    """The recorded metric that is compared, such as evaluation_return."""
+    permutations: int = 10_000
+    """Of tests of what each run has; a tenth of it of what all runs have."""
+    correction: Literal["bh", "by", "none"] = "bh"
+    """For many tests: Benjamini and Hochberg's, Benjamini and Yekutieli's, or none."""
 
 
 @dataclasses.dataclass
@@ -111,7 +169,7 @@ class List:
     """What to list."""
 
 
-Command = Train | Evaluate | Report | Check | List
+Command = Train | Evaluate | Report | Compare | Check | List
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -146,6 +204,8 @@ def _run(command: Command, given: dict[str, Any]) -> int:
             return _evaluate(command)
         case Report():
             return _report(command)
+        case Compare():
+            return _compare(command)
         case Check():
             return _check(command)
     return _list(command)
@@ -168,6 +228,7 @@ def _parse(arguments: Sequence[str]) -> tuple[Command, dict[str, Any]]:
         "train": _train_type(),
         "evaluate": Evaluate,
         "report": Report,
+        "compare": Compare,
         "check": Check,
         "list": List,
     }
@@ -272,7 +333,7 @@ def _train(command: Train, given: dict[str, Any]) -> int:
         )
     assert study.output is not None
     directory = Path(study.output)
-    write_report(directory, dataset, command.alpha)
+    write_brief(directory, dataset, command.alpha)
     _show(console, dataset, command.alpha)
     console.print(f"Study in {directory}", highlight=False)
     if dataset.sizes["update"] < study.config.num_updates:
@@ -425,12 +486,60 @@ def _playing(console: Console) -> Iterator[Callable[[Played], None]]:
 
 
 def _report(command: Report) -> int:
-    check_alpha(command.alpha)
-    dataset = store.read_results(command.directory)
-    write_report(command.directory, dataset, command.alpha)
+    plan = _plan(command)
+    if command.output is not None and len(command.paths) > 1:
+        raise ValueError(f"Expected one study with --output, got {len(command.paths)}.")
+    studies = read_reports(command.paths, command.target, command.rollouts)
     console = Console()
-    _show(console, dataset, command.alpha)
+    for study, path in zip(studies, command.paths, strict=True):
+        output = command.output or (path if path.is_dir() else path.parent)
+        parts = write_report(study, output, plan)
+        if store.holds_study(path):
+            write_brief(output, store.read_results(path), command.alpha)
+        for part in parts:
+            console.print(render(part.analysis.summary, part.name))
+        for line in study.cautions:
+            console.print(f"Warning: {line}", highlight=False)
+        console.print(f"Report in {output / 'report.html'}", highlight=False)
     return 0
+
+
+def _compare(command: Compare) -> int:
+    plan = dataclasses.replace(
+        _plan(command),
+        num_permutations=command.permutations,
+        num_across_permutations=max(1, command.permutations // 10),
+        correction=command.correction,
+    )
+    contest = read_comparison(
+        command.paths,
+        names=command.names.split(",") if command.names else None,
+        baseline=command.baseline,
+        target=command.target,
+        metric=command.metric,
+        rollouts=command.rollouts,
+    )
+    comparison = write_comparison(contest, command.output, plan)
+    console = Console()
+    for part in rendered(comparison, plan):
+        console.print(part)
+    path = command.output / "compare.html"
+    console.print(f"Comparison in {path}", highlight=False)
+    return 0
+
+
+def _plan(command: Analysing) -> Plan:
+    if not 0 < command.cell_alpha <= 0.5:
+        raise ValueError(
+            f"Expected cell_alpha to be in (0, 0.5], got {command.cell_alpha}."
+        )
+    return Plan(
+        alpha=command.alpha,
+        definition=Definition(alpha=command.cell_alpha),
+        confidence=command.confidence,
+        num_resamples=command.resamples,
+        seed=command.seed,
+    )
 
 
 def _show(console: Console, dataset: Any, alpha: float) -> None:

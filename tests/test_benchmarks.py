@@ -17,6 +17,8 @@ from benchmarks import (
     peers,
     peers_environment,
     presets,
+    reliability,
+    reliability_jobs,
     results,
     startup,
     tasks,
@@ -306,6 +308,101 @@ def test_a_task_is_measured():
     assert np.shape(measured.quartiles) == (3, len(measured.env_steps))
 
 
+# --- Reliability --------------------------------------------------------------------
+
+SETTINGS = {"num_runs": 24, "num_points": 60, "num_resamples": 30, "few_points": 2}
+
+
+def test_reliability_is_measured_by_both_on_the_same_scores():
+    found = {
+        names: reliability_jobs.measure(*names, **SETTINGS)
+        for names in reliability.MEASURED
+    }
+    assert set(found) == set(reliability_jobs.JOBS)
+    for figures in found.values():
+        estimate, low, high = figures["interval"]
+        assert low <= estimate <= high and figures["seconds"] > 0
+    for job in ("scores", "points"):
+        ours, theirs = (found[job, by] for by in ("purejaxppo", "rliable"))
+        assert ours["interval"] == pytest.approx(theirs["interval"], rel=0.1)
+        assert ours["interval"][0] == pytest.approx(theirs["interval"][0], rel=1e-12)
+
+
+def test_reliability_of_every_kind_is_in_everything():
+    size = reliability_jobs.Size(**SETTINGS)
+    found = reliability_jobs.our_everything(reliability_jobs.make_runs(size), size)
+    assert {"risk_across_rollouts", "risk_across_runs", "iqm", "test"} <= set(found)
+    assert found["profile"].low.shape == (reliability_jobs.LEVELS,)
+
+
+def test_reliability_results(tmp_path):
+    facts = FACTS | {
+        "device": {"name": "a processor", "cores": 2},
+        "versions": {"numpy": "2.4", "rliable": "1.2.0"},
+    }
+    answer = {
+        "cpu_seconds": 3.0,
+        "peak_rss_bytes": 500_000_000,
+        "interval": [2.0, 1.0, 3.0],
+    }
+    rounds = [answer | {"seconds": s} for s in (2.0, 4.0)]
+    rows = [
+        reliability.make_row(*names, rounds, SETTINGS) for names in reliability.MEASURED
+    ]
+    points = rows[-1]
+    assert points.seconds == Spread(3, 2, 4) and points.at_all_points == 90
+    assert rows[0].at_all_points is None
+    document = results.document("reliability", rows, facts, SETTINGS)
+    results.write(tmp_path / "r.json", document)
+    assert written_rows(tmp_path / "r.json")[-1]["at_all_points"] == 90
+    line = (
+        "| IQM at 2 of the 60 points | rliable | 3.00 (2.00 to 4.00) | "
+        "3.00 (3.00 to 3.00) | 90 | 500 | 2 [1, 3] |"
+    )
+    assert line in reliability.page(rows, SETTINGS, facts)
+    assert "500" in text(reliability.make_table(rows, SETTINGS))
+
+
+def test_reliability_arguments(capsys):
+    options = reliability.parse([])
+    assert (options.num_runs, options.num_points) == (2048, 1000)
+    assert (options.num_resamples, options.repeats) == (2000, 3)
+    with pytest.raises(SystemExit):
+        reliability.parse(["--num-points", "5"])
+    assert "expected at most 5, got 10" in capsys.readouterr().err
+
+
+def test_reliability_asks_fresh_processes(monkeypatch):
+    asked = []
+
+    class Worker:
+        def __init__(self, module):
+            assert module == "benchmarks.reliability_jobs"
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            asked.append("end")
+
+        def ask(self, question, job, by, **size):
+            assert (question, size) == ("measure", SETTINGS)
+            asked.append((job, by))
+            return {
+                "seconds": 1.0,
+                "cpu_seconds": 1.0,
+                "peak_rss_bytes": len(asked),
+                "interval": [0.0, 0.0, 0.0],
+            }
+
+    monkeypatch.setattr(reliability, "Worker", Worker)
+    rows = reliability.measure(SETTINGS, 2)
+    assert asked[::2] == 2 * list(reliability.MEASURED)
+    assert asked[1::2] == ["end"] * 12
+    assert [(row.job, row.by) for row in rows] == list(reliability.MEASURED)
+    assert rows[0].peak_rss_bytes == 13
+
+
 def test_peers_get_our_jax_and_install_only_once(tmp_path, monkeypatch):
     wanted = peers_environment.requirements()
     assert f"jax=={jax.__version__}" in wanted
@@ -316,6 +413,7 @@ def test_peers_get_our_jax_and_install_only_once(tmp_path, monkeypatch):
 
 def test_the_parents_stay_small():
     # A child's peak memory starts at its parent's size, so no parent loads JAX.
-    modules = "benchmarks.throughput, benchmarks.peers, benchmarks.startup"
+    names = ("throughput", "peers", "startup", "reliability")
+    modules = ", ".join(f"benchmarks.{name}" for name in names)
     script = f"import sys, {modules}; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == 0

@@ -20,15 +20,19 @@ def dispersion_across_runs(
 
     Args:
         performance: `[runs, ...]`, at some points of filtered curves for instance.
-        unit: `[runs, ...]`, such as each run's `curve_range`; none if `None`.
+        unit: `[runs]`, such as each run's `curve_range`, or `[runs, ...]`; none if
+            `None`.
         measure: "iqr", "mad" or "std".
         counts: how often each run counts, see `aggregates`.
 
     Returns:
-        `[...]`, lower is better. NaN where the median unit is not positive.
+        `[...]`, lower is better. NaN where the median unit is not positive, or fewer
+        than two runs have a performance.
     """
     width = spread(performance, measure, counts)
-    return width if unit is None else in_units(width, aggregates.median(unit, counts))
+    if unit is None:
+        return width
+    return in_units(width, aggregates.median(_per_run(unit, performance), counts))
 
 
 def risk_across_runs(
@@ -39,18 +43,44 @@ def risk_across_runs(
 ) -> Array:
     """Return the CVaR over runs: the mean of the worst `alpha` of them.
 
+    Each run is divided by its own unit, as Chan et al. 2020 do. Where that is the
+    `curve_range`, a run that never learned is left out or, with a small range, looks
+    good: read the figure beside the one without units, and beside the number of runs
+    that entered.
+
     Args:
         performance: `[runs, ...]`, at some points of filtered curves for instance.
         alpha: in (0, 0.5], static: the share of the runs in the lower tail.
-        unit: `[runs, ...]`, such as each run's `curve_range`; none if `None`.
+        unit: `[runs]`, such as each run's `curve_range`, or `[runs, ...]`; none if
+            `None`.
         counts: how often each run counts, see `aggregates`.
 
     Returns:
         `[...]`, higher is better; runs whose unit is not positive are left out. NaN
         where the tail holds no run.
     """
-    scores = performance if unit is None else in_units(performance, unit)
-    return aggregates.cvar(scores, alpha, counts=counts)
+    return aggregates.cvar(per_unit(performance, unit), alpha, counts=counts)
+
+
+def per_unit(performance: Array, unit: Array | None) -> Array:
+    """Return the runs that enter `risk_across_runs`, each in its own unit.
+
+    Args:
+        performance: `[runs, ...]`.
+        unit: `[runs]` or `[runs, ...]`; none if `None`.
+
+    Returns:
+        `[runs, ...]`, NaN where the unit is not positive.
+    """
+    if unit is None:
+        return performance
+    return in_units(performance, _per_run(unit, performance))
+
+
+def _per_run(unit: Array, performance: Array) -> Array:
+    """The unit with an axis of 1 for each axis of the performance that it lacks."""
+    _, unit = as_floating(unit)
+    return unit.reshape(*unit.shape, *(1,) * (performance.ndim - unit.ndim))
 
 
 def dispersion_across_rollouts(
@@ -64,7 +94,8 @@ def dispersion_across_rollouts(
         normalize: divide by the median.
 
     Returns:
-        `[...]`, lower is better. NaN where the median is not positive.
+        `[...]`, lower is better. NaN where the median is not positive, as it is where
+        returns are costs, or there are fewer than two episodes.
     """
     xp, rollouts = as_floating(rollouts)
     episodes = xp.moveaxis(rollouts, -1, 0)

@@ -5,7 +5,8 @@ Dispersion and short-term risk are those of the differences
     d[i] = (y[i] - y[i - 1]) / (t[i] - t[i - 1])  at t[i],
 
 long-term risk that of the drawdown max {y[j] : j <= i} - y[i]. A NaN says that nothing
-was observed then; the next observation is compared with the last one before it.
+was observed then; the next observation is compared with the last one before it. A curve
+of one point has no differences: what is made of them is NaN.
 Source: Chan et al. 2020, "Measuring the reliability of reinforcement learning
 algorithms".
 """
@@ -16,8 +17,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from purejaxppo.reliability import aggregates
-from purejaxppo.reliability.arrays import Array, as_floating
-from purejaxppo.reliability.curves import fill_forward
+from purejaxppo.reliability.arrays import Array, as_floating, as_kind_of, gap, in_parts
+from purejaxppo.reliability.curves import check_time, fill_forward
 
 Measure: TypeAlias = Literal["iqr", "mad", "std"]
 
@@ -41,9 +42,12 @@ def differences(env_steps: np.ndarray, curves: Array) -> Array:
     xp, curves = as_floating(curves)
     steps = check_steps(env_steps, curves)
     seen = xp.logical_not(xp.isnan(curves))
-    times = xp.where(seen, xp.asarray(steps, dtype=curves.dtype), xp.nan)
-    change, time = (x[..., 1:] - fill_forward(x)[..., :-1] for x in (curves, times))
-    return change / time
+    times = [xp.where(seen, part, xp.nan) for part in in_parts(steps, curves)]
+    return _since_last(curves) / sum(_since_last(time) for time in times)
+
+
+def _since_last(x: Array) -> Array:
+    return gap(x[..., 1:], fill_forward(x)[..., :-1])
 
 
 def drawdown(curves: Array) -> Array:
@@ -54,10 +58,14 @@ def drawdown(curves: Array) -> Array:
 
     Returns:
         `[..., time]`, NaN where nothing was observed.
+
+    Raises:
+        ValueError: there is no time.
     """
     xp, curves = as_floating(curves)
+    check_time(curves)
     best = xp.maximum.accumulate(xp.where(xp.isnan(curves), -xp.inf, curves), axis=-1)
-    return best - curves
+    return gap(best, curves)
 
 
 def curve_range(curves: Array) -> Array:
@@ -71,21 +79,25 @@ def curve_range(curves: Array) -> Array:
 
     Returns:
         `[...]`, NaN for a run without any observation.
+
+    Raises:
+        ValueError: there is no time.
     """
     xp, curves = as_floating(curves)
     first = fill_forward(xp.flip(curves, axis=-1))[..., -1]
-    return aggregates.quantile(xp.moveaxis(curves, -1, 0), 0.95) - first
+    return gap(aggregates.quantile(xp.moveaxis(curves, -1, 0), 0.95), first)
 
 
 def in_units(values: Array, unit: Array) -> Array:
-    """Return values / unit, NaN where the unit is not positive.
+    """Return values / unit, NaN where the unit is not positive and finite.
 
     Args:
         values: any shape.
         unit: broadcast against the values, `curve_range` for instance.
     """
     xp, unit = as_floating(unit)
-    return values / xp.where(unit > 0, unit, xp.nan)
+    usable = xp.logical_and(unit > 0, xp.isfinite(unit))
+    return values / xp.where(usable, unit, xp.nan)
 
 
 def dispersion_across_time(
@@ -108,16 +120,23 @@ def dispersion_across_time(
             (n - 1).
 
     Returns:
-        `[..., points]`, NaN where a window holds no difference.
+        `[..., points]`, NaN where a window holds fewer than two differences.
 
     Raises:
-        ValueError: `measure` is unknown, or as `differences` says.
+        ValueError: `measure` is unknown, or as `differences` and `windows` say.
     """
-    xp, curves = as_floating(curves)
-    change = differences(env_steps, curves)
+    xp, change = as_floating(_at_least_one(differences(env_steps, curves)))
     inside, counted = windows(np.asarray(env_steps)[1:], points, window)
     held = xp.where(xp.asarray(counted), change[..., xp.asarray(inside)], xp.nan)
     return spread(xp.moveaxis(held, -1, 0), measure)
+
+
+def _at_least_one(change: Array) -> Array:
+    """The differences, or a missing one if there are none: an axis to reduce over."""
+    xp = change.__array_namespace__()
+    if change.shape[-1] > 0:
+        return change
+    return xp.full((*change.shape[:-1], 1), xp.nan, dtype=change.dtype)
 
 
 def spread(scores: Array, measure: Measure, counts: Array | None = None) -> Array:
@@ -128,20 +147,36 @@ def spread(scores: Array, measure: Measure, counts: Array | None = None) -> Arra
         measure: "iqr", "mad" or "std".
         counts: how often each run counts, see `aggregates`.
 
+    Returns:
+        `[...]`, NaN where fewer than two runs have a score: one is not a spread of 0.
+
     Raises:
         ValueError: `measure` is unknown.
     """
-    if measure == "iqr":
-        quartiles = aggregates.iqr(scores, counts)
-        # Infinite quartiles of one sign are no spread, and infinity less itself is NaN.
-        return quartiles.q75 - quartiles.q25
-    if measure == "mad":
-        return aggregates.mad(scores, counts)
-    if measure == "std":
-        return aggregates.std(scores, counts)
-    raise ValueError(
-        f"Expected measure to be one of {', '.join(MEASURES)}, got {measure!r}."
-    )
+    check_measure(measure)
+    xp, scores = as_floating(as_kind_of(scores, counts))
+    width = {"iqr": _width, "mad": aggregates.mad, "std": aggregates.std}[measure]
+    enough = aggregates.num_observed(scores, counts) > 1
+    return xp.where(enough, width(scores, counts), xp.nan)
+
+
+def _width(scores: Array, counts: Array | None) -> Array:
+    quartiles = aggregates.iqr(scores, counts)
+    # Two infinite quartiles of one sign are no width.
+    q25, q75 = (aggregates.finite(q) for q in quartiles)
+    return q75 - q25
+
+
+def check_measure(measure: str) -> None:
+    """Raise unless `measure` is one of `MEASURES`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if measure not in MEASURES:
+        raise ValueError(
+            f"Expected measure to be one of {', '.join(MEASURES)}, got {measure!r}."
+        )
 
 
 def short_term_risk(env_steps: np.ndarray, curves: Array, alpha: float) -> Array:
@@ -159,7 +194,7 @@ def short_term_risk(env_steps: np.ndarray, curves: Array, alpha: float) -> Array
     Raises:
         ValueError: `alpha` is out of range, or as `differences` says.
     """
-    xp, change = as_floating(differences(env_steps, curves))
+    xp, change = as_floating(_at_least_one(differences(env_steps, curves)))
     return aggregates.cvar(xp.moveaxis(change, -1, 0), alpha)
 
 
@@ -215,7 +250,8 @@ def windows(
     """
     if not width > 0:
         raise ValueError(f"Expected window to be > 0, got {width!r}.")
-    ends = np.asarray(points, float)
+    # A point may be a share of the training such as 249999.99999999997 steps.
+    ends = np.asarray(points, float) + 1e-9 * width
     start = np.searchsorted(times, ends - width, side="right")
     stop = np.searchsorted(times, ends, side="right")
     most = max(1, int((stop - start).max(initial=0)))
@@ -234,6 +270,6 @@ def check_steps(env_steps: np.ndarray, curves: Array) -> np.ndarray:
         raise ValueError(
             f"Expected env_steps to be [time] = {curves.shape[-1:]}, got {steps.shape}."
         )
-    if not (np.diff(steps) > 0).all():
-        raise ValueError("Expected env_steps to increase.")
+    if not (np.isfinite(steps).all() and (np.diff(steps) > 0).all()):
+        raise ValueError("Expected env_steps to be finite and to increase.")
     return steps

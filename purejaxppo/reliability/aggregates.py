@@ -4,16 +4,17 @@ A NaN is a missing score. It enters no aggregate, and `num_observed` counts the
 scores that do: show it beside the aggregate, a run that is left out is a finding.
 To pool runs x tasks as Agarwal et al. 2021 do, pass `scores.reshape(-1)`.
 
-`counts`, integers `[runs, ...]` that are broadcast against the scores, say how often
-each run counts: a bootstrap's resample is a row of counts, and the scores are sorted
-once for all resamples. They add up to at most the number of runs; 1 each if `None`.
+`counts`, integers of as many axes as the scores, `[runs, ...]`, and broadcast against
+them, say how often each run counts: a bootstrap's resample is a column of counts, and
+the scores are sorted once for all resamples. They add up to at most the number of runs;
+1 each if `None`. With counts of JAX the result is JAX's, whatever the scores are.
 """
 
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from purejaxppo.reliability.arrays import Array, as_floating, mean_where
+from purejaxppo.reliability.arrays import Array, as_floating, as_kind_of, mean_where
 
 Tail: TypeAlias = Literal["lower", "upper"]
 
@@ -47,7 +48,8 @@ def num_observed(scores: Array, counts: Array | None = None) -> Array:
     Returns:
         `[...]`, integers.
     """
-    return ordered(scores, counts).upper[-1]
+    xp, scores = _as_scores(scores, counts)
+    return xp.sum(_times(scores, counts), axis=0)
 
 
 def mean(scores: Array, counts: Array | None = None) -> Array:
@@ -60,10 +62,8 @@ def mean(scores: Array, counts: Array | None = None) -> Array:
     Returns:
         `[...]`, NaN where no run has a score.
     """
-    xp, scores = _as_scores(scores)
-    observed = xp.logical_not(xp.isnan(scores))
-    times = observed if counts is None else xp.where(observed, counts, 0)
-    return mean_where(scores, times, axis=0)
+    _, scores = _as_scores(scores, counts)
+    return mean_where(scores, _times(scores, counts), axis=0)
 
 
 def quantile(scores: Array, q: float, counts: Array | None = None) -> Array:
@@ -116,7 +116,7 @@ def iqm(scores: Array, counts: Array | None = None) -> Array:
         `[...]`, NaN where no run has a score.
     """
     order = ordered(scores, counts)
-    count = order.upper[-1]
+    count = order.total
     return _mean_of_ranks(order, count // 4, count - count // 4)
 
 
@@ -145,11 +145,11 @@ def std(scores: Array, counts: Array | None = None) -> Array:
         counts: how often each run counts.
 
     Returns:
-        `[...]`, NaN where fewer than two runs have a score.
+        `[...]`, NaN where fewer than two runs have a score or one has an infinite one.
     """
-    xp, scores = _as_scores(scores)
+    xp, scores = _as_scores(scores, counts)
     n = xp.astype(num_observed(scores, counts), scores.dtype)
-    square = mean(xp.square(scores - mean(scores, counts)[None]), counts)
+    square = mean(xp.square(scores - finite(mean(scores, counts))[None]), counts)
     return xp.where(n > 1, xp.sqrt(square * n / xp.maximum(n - 1, 1)), xp.nan)
 
 
@@ -161,10 +161,10 @@ def mad(scores: Array, counts: Array | None = None) -> Array:
         counts: how often each run counts.
 
     Returns:
-        `[...]`, NaN where no run has a score.
+        `[...]`, NaN where no run has a score or the median is infinite.
     """
-    xp, scores = _as_scores(scores)
-    return median(xp.abs(scores - median(scores, counts)[None]), counts)
+    xp, scores = _as_scores(scores, counts)
+    return median(xp.abs(scores - finite(median(scores, counts))[None]), counts)
 
 
 def cvar(
@@ -198,7 +198,7 @@ def cvar(
         raise ValueError(f'Expected tail to be "lower" or "upper", got {tail!r}')
     order = ordered(scores, counts)
     size = _tail_size(order, alpha)
-    first = (order.upper[-1] - size) * (tail == "upper")
+    first = (order.total - size) * (tail == "upper")
     return _mean_of_ranks(order, first, first + size)
 
 
@@ -233,18 +233,35 @@ def check_alpha(alpha: float) -> None:
         raise ValueError(f"Expected alpha to be in (0, 0.5], got {alpha!r}.")
 
 
+def finite(values: Array) -> Array:
+    """Return the values, NaN where they are infinite: nothing lies so far from those.
+
+    Args:
+        values: any shape.
+    """
+    xp, values = as_floating(values)
+    return xp.where(xp.isfinite(values), values, xp.nan)
+
+
 class Ordered(NamedTuple):
     """Scores in increasing order, missing ones last.
 
+    Runs are on the last axis, where they are sorted and summed fastest.
+
     Attributes:
-        scores: `[runs, ...]`.
-        upper: `[runs, ...]` integers: how many runs there are up to each of them, so
+        scores: `[..., runs]`.
+        upper: `[..., runs]` integers: how many runs there are up to each of them, so
             that a run that counts c times has the ranks upper - c to upper - 1. A
             missing score has none.
     """
 
     scores: Array
     upper: Array
+
+    @property
+    def total(self) -> Array:
+        """`[...]` integers: how many runs have a score."""
+        return self.upper[..., -1]
 
 
 def ordered(scores: Array, counts: Array | None = None) -> Ordered:
@@ -254,27 +271,28 @@ def ordered(scores: Array, counts: Array | None = None) -> Ordered:
         scores: `[runs, ...]`, NaN where missing.
         counts: how often each run counts.
     """
-    xp, scores = _as_scores(scores)
+    xp, scores = _as_scores(scores, counts)
+    scores = xp.moveaxis(scores, 0, -1)
     if counts is None:
-        ranked = xp.sort(scores, axis=0)
-        times = xp.astype(xp.logical_not(xp.isnan(ranked)), int)
-        return Ordered(ranked, xp.cumulative_sum(times, axis=0))
-    index = xp.argsort(scores, axis=0)
-    ranked = xp.take_along_axis(scores, index, axis=0)
-    shape = np.broadcast_shapes(scores.shape, counts.shape)
+        ranked = xp.sort(scores, axis=-1)
+        return Ordered(ranked, xp.cumulative_sum(_times(ranked, None), axis=-1))
+    drawn = xp.moveaxis(xp.asarray(counts), 0, -1)
+    index = xp.argsort(scores, axis=-1)
+    ranked = xp.take_along_axis(scores, index, axis=-1)
+    shape = np.broadcast_shapes(scores.shape, drawn.shape)
     times = xp.take_along_axis(
-        xp.broadcast_to(counts, shape), xp.broadcast_to(index, shape), axis=0
+        xp.broadcast_to(drawn, shape), xp.broadcast_to(index, shape), axis=-1
     )
-    times = xp.where(xp.isnan(ranked), 0, times)
-    upper = xp.cumulative_sum(times, axis=0, dtype=times.dtype)
+    times = _times(ranked, times)
+    upper = xp.cumulative_sum(times, axis=-1, dtype=times.dtype)
     return Ordered(xp.broadcast_to(ranked, shape), upper)
 
 
 def _quantile(order: Ordered, q: float) -> Array:
-    xp, count = order.scores.__array_namespace__(), order.upper[-1]
+    xp, count = order.scores.__array_namespace__(), order.total
     # A table over every count, made by NumPy in float64: computed in float32 on a
     # device a rank could fall one short.
-    position = np.maximum(np.arange(order.scores.shape[0] + 1) - 1, 0) * q
+    position = np.maximum(np.arange(order.scores.shape[-1] + 1) - 1, 0) * q
     low = _at_rank(order, xp.asarray(np.floor(position).astype(int))[count])
     high = _at_rank(order, xp.asarray(np.ceil(position).astype(int))[count])
     weight = position - np.floor(position)
@@ -289,14 +307,14 @@ def _quantile(order: Ordered, q: float) -> Array:
 def _tail_size(order: Ordered, alpha: float) -> Array:
     check_alpha(alpha)
     # A table for the reason given in `_quantile`.
-    count = np.arange(order.scores.shape[0] + 1)
+    count = np.arange(order.scores.shape[-1] + 1)
     size = np.floor(alpha * (count - 1) + _ROUNDING).astype(int) + 1
     size[alpha * count < 1 - _ROUNDING] = 0
-    return order.scores.__array_namespace__().asarray(size)[order.upper[-1]]
+    return order.scores.__array_namespace__().asarray(size)[order.total]
 
 
-def _as_scores(scores: Array) -> tuple[Any, Array]:
-    xp, scores = as_floating(scores)
+def _as_scores(scores: Array, counts: Array | None) -> tuple[Any, Array]:
+    xp, scores = as_floating(as_kind_of(scores, counts))
     if scores.ndim == 0 or scores.shape[0] == 0:
         raise ValueError(
             f"scores: axis 0 must hold at least one run, got shape {scores.shape}"
@@ -304,18 +322,26 @@ def _as_scores(scores: Array) -> tuple[Any, Array]:
     return xp, scores
 
 
+def _times(scores: Array, counts: Array | None) -> Array:
+    """How often each score counts, integers; a missing one does not."""
+    xp = scores.__array_namespace__()
+    observed = xp.logical_not(xp.isnan(scores))
+    return xp.astype(observed, int) if counts is None else xp.where(observed, counts, 0)
+
+
 def _at_rank(order: Ordered, rank: Array) -> Array:
     """Return the score `[...]` at each rank; NaN where there is none."""
     xp = order.scores.__array_namespace__()
-    place = xp.sum(order.upper <= rank[None], axis=0)
-    place = xp.minimum(place, order.scores.shape[0] - 1)
-    found = xp.take_along_axis(order.scores, place[None], axis=0)[0]
-    return xp.where(order.upper[-1] > rank, found, xp.nan)
+    place = xp.sum(order.upper <= rank[..., None], axis=-1, keepdims=True)
+    place = xp.minimum(place, order.scores.shape[-1] - 1)
+    found = xp.take_along_axis(order.scores, place, axis=-1)[..., 0]
+    return xp.where(order.total > rank, found, xp.nan)
 
 
 def _mean_of_ranks(order: Ordered, first: Array, stop: Array) -> Array:
     """Return the mean of the sorted scores from rank `first` to before `stop`."""
     xp = order.scores.__array_namespace__()
-    inside = xp.clip(order.upper, first[None], stop[None])
-    times = inside - xp.concat((first[None], inside[:-1]), axis=0)
-    return mean_where(order.scores, times, axis=0)
+    first, stop = first[..., None], stop[..., None]
+    inside = xp.clip(order.upper, first, stop)
+    times = inside - xp.concat((first, inside[..., :-1]), axis=-1)
+    return mean_where(order.scores, times, axis=-1)

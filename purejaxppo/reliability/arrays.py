@@ -40,6 +40,18 @@ def as_floating(values: Array) -> tuple[Any, Array]:
     return xp, values
 
 
+def as_kind_of(values: Array, counts: Array | None) -> Array:
+    """Return `values` as an array of JAX where counts are, so that they may be traced.
+
+    Args:
+        values: any shape, NumPy's or JAX's.
+        counts: any shape, likewise, or none.
+    """
+    if counts is None or counts.__array_namespace__() is np:
+        return values
+    return counts.__array_namespace__().asarray(values)
+
+
 def mean_where(values: Array, times: Array, axis: int) -> Array:
     """Return the mean of `values` over `axis`, each counted `times`; NaN of none.
 
@@ -56,3 +68,48 @@ def mean_where(values: Array, times: Array, axis: int) -> Array:
     total = xp.sum(xp.where(times > 0, values, 0) * weight, axis=axis)
     count = xp.sum(weight, axis=axis)
     return xp.where(count > 0, total / xp.maximum(count, 1), xp.nan)
+
+
+def gap(after: Array, before: Array) -> Array:
+    """Return after - before, 0 where they are equal, be it both infinite.
+
+    Args:
+        after: any shape, floating point.
+        before: the same shape.
+    """
+    xp = after.__array_namespace__()
+    same = after == before
+    return xp.where(same, 0, after) - xp.where(same, 0, before)
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """Return a @ b in the full precision of their type, on every device.
+
+    Args:
+        a: `[..., n]`.
+        b: `[n, ...]`, at most two axes.
+    """
+    xp = a.__array_namespace__()
+    # Devices with matrix units round float32 to 10 bits unless told not to.
+    return xp.matmul(a, b, **({} if xp is np else {"precision": "highest"}))
+
+
+def in_parts(times: np.ndarray, like: Array) -> list[Array]:
+    """Return times as a sum of arrays whose differences keep their precision.
+
+    In float32 a billion environment steps are counted by 64: what is cut off is the
+    second part.
+
+    Args:
+        times: `[...]` in float64.
+        like: an array of the namespace and type that is asked for.
+
+    Returns:
+        One array `[...]`, or two where the type is narrower than float64.
+    """
+    xp = like.__array_namespace__()
+    if like.dtype == np.float64:
+        return [xp.asarray(times)]
+    coarse = times.astype(like.dtype)
+    parts = (coarse, times - coarse.astype(np.float64))
+    return [xp.asarray(part, dtype=like.dtype) for part in parts]

@@ -21,11 +21,13 @@ from purejaxppo.reliability import aggregates
 from purejaxppo.reliability.across_runs import (
     dispersion_across_rollouts,
     dispersion_across_runs,
+    per_unit,
     risk_across_rollouts,
     risk_across_runs,
 )
 from purejaxppo.reliability.across_time import (
     Measure,
+    check_measure,
     curve_range,
     dispersion_across_time,
     in_units,
@@ -51,8 +53,10 @@ class Definition:
     Attributes:
         alpha: share of the worst changes, points, runs or episodes in a CVaR.
         measure: of dispersion: "iqr", "mad" or "std".
-        window: width of the sliding window.
-        every: distance of the evaluation points; the first is at half of it.
+        window: width of the window before each evaluation point, and of that around it
+            in which filtered curves must have a point.
+        every: distance of the evaluation points, at most 1/3 so that each time frame
+            has one; the first is at half of it.
         threshold: of the low-pass filter, a share of the Nyquist frequency.
         grid: points of the regular grid that curves are filtered on.
         normalize: give changes, drawdowns and runs in units of each run's
@@ -69,10 +73,13 @@ class Definition:
 
     def __post_init__(self) -> None:
         aggregates.check_alpha(self.alpha)
-        for name in ("window", "every", "threshold"):
+        check_measure(self.measure)
+        for name in ("window", "threshold"):
             value = getattr(self, name)
             if not 0 < value < 1:
                 raise ValueError(f"Expected {name} to be in (0, 1), got {value!r}.")
+        if not 0 < self.every <= 1 / 3:
+            raise ValueError(f"Expected every to be in (0, 1/3], got {self.every!r}.")
         if self.grid < 2:
             raise ValueError(f"Expected grid to be at least 2, got {self.grid!r}.")
 
@@ -91,7 +98,9 @@ class Definition:
             `[3, ...]`.
         """
         xp, values = as_floating(values)
-        frame = np.minimum((self.points * len(FRAMES)).astype(int), len(FRAMES) - 1)
+        # A point that is 1/3 but for rounding belongs to the second third.
+        frame = np.floor(self.points * len(FRAMES) + 1e-9)
+        frame = np.minimum(frame, len(FRAMES) - 1)
         medians = [aggregates.median(values[frame == i]) for i in range(len(FRAMES))]
         return xp.stack(medians)
 
@@ -193,21 +202,103 @@ def cells_across_runs(
     Raises:
         ValueError: steps do not fit the curves.
     """
-    _, curves = as_floating(curves)
+    of_all = levels(env_steps, curves, definition)
+    return partial(cells_of_levels, of_all, definition=definition)
+
+
+class Levels(NamedTuple):
+    """What cells across runs are made of.
+
+    Attributes:
+        level: `[runs, points]` filtered curves at the evaluation points.
+        unit: `[runs]`, each run's `curve_range`; `None` if nothing is normalised.
+    """
+
+    level: Array
+    unit: Array | None
+
+
+def levels(
+    env_steps: np.ndarray, curves: Array, definition: Definition = Definition()
+) -> Levels:
+    """Return the filtered curves at the evaluation points, and their units.
+
+    Args:
+        env_steps: `[time]`, increasing, static.
+        curves: `[runs, time]`, NaN where nothing was observed.
+        definition: of the cells.
+
+    Raises:
+        ValueError: steps do not fit the curves.
+    """
+    xp, curves = as_floating(curves)
     of, grid = definition, regular(env_steps, definition.grid)
     smooth = low_pass(resampled(env_steps, curves, grid), of.threshold)
-    nearest = np.abs(grid[None] - of.points[:, None] * grid[-1]).argmin(axis=1)
-    level = smooth[:, nearest, None]
-    unit = curve_range(curves)[:, None, None] if of.normalize else None
+    distance = np.abs(grid[None] - of.points[:, None] * grid[-1])
+    # Before the first step there is nothing to see.
+    near = distance.min(axis=1) < of.window * grid[-1] / 2
+    level = xp.where(near, smooth[:, distance.argmin(axis=1)], xp.nan)
+    return Levels(level=level, unit=curve_range(curves) if of.normalize else None)
 
-    def cells(counts: Array) -> AcrossRuns:
-        times = counts[:, None]
-        return AcrossRuns(
-            of.in_frames(dispersion_across_runs(level, unit, of.measure, times)),
-            of.in_frames(risk_across_runs(level, of.alpha, unit, times)),
-        )
 
-    return cells
+def cells_of_levels(
+    of_runs: Levels, counts: Array, definition: Definition = Definition()
+) -> AcrossRuns:
+    """Return the cells that only all runs together have, for any counts of the runs.
+
+    Args:
+        of_runs: see `levels`.
+        counts: `[runs, resamples]` integers, how often each run counts.
+        definition: of the cells.
+
+    Returns:
+        Cells `[3, resamples]`.
+    """
+    of, times, unit = definition, counts[:, None], of_runs.unit
+    level = of_runs.level[..., None]
+    return AcrossRuns(
+        of.in_frames(dispersion_across_runs(level, unit, of.measure, times)),
+        of.in_frames(risk_across_runs(level, of.alpha, unit, times)),
+    )
+
+
+def runs_in_cells(
+    runs: Runs, definition: Definition = Definition()
+) -> dict[str, Array]:
+    """Return how many runs enter each cell: show it where it is not all of them.
+
+    The others have no observation, an infinite one, too few for a tail, or no positive
+    unit.
+
+    Args:
+        runs: what was measured.
+        definition: of the cells.
+
+    Returns:
+        A cell's name -> a number of runs. Without rollouts, without their cells.
+    """
+    xp, curves = as_floating(runs.curves)
+    within = cells_within_runs(runs.env_steps, curves, runs.rollouts, definition)
+    entering = {k: v for k, v in within._asdict().items() if v is not None}
+    # Any number for what can be filtered, in no units and in those of the risk.
+    seen = xp.any(xp.isfinite(curves), axis=1)
+    infinite = xp.any(xp.isinf(curves), axis=1)
+    level = xp.where(seen & ~infinite, 1.0, xp.nan)
+    unit = curve_range(curves) if definition.normalize else None
+    entering["dispersion_across_runs"] = level
+    entering["risk_across_runs"] = per_unit(level, unit)
+    return {
+        name: xp.sum(_any_known(entering[name]))
+        for name in HIGHER_IS_BETTER
+        if name in entering
+    }
+
+
+def _any_known(values: Array) -> Array:
+    """`[runs, ...]` -> `[runs]` bools."""
+    xp = values.__array_namespace__()
+    known = xp.logical_not(xp.isnan(values))
+    return xp.any(known.reshape(len(values), -1), axis=1)
 
 
 def cell_intervals(

@@ -23,7 +23,7 @@ def fill_forward(curves: Array) -> Array:
         ValueError: there is no time axis, or it is empty.
     """
     xp, curves = as_floating(curves)
-    _check_time(curves)
+    check_time(curves)
     index = xp.where(xp.isnan(curves), 0, xp.arange(curves.shape[-1]))
     return xp.take_along_axis(curves, xp.maximum.accumulate(index, axis=-1), axis=-1)
 
@@ -47,7 +47,7 @@ def final_performance(curves: Array, fraction: float = 0.1) -> Array:
     if not 0 < fraction <= 1:
         raise ValueError(f"Expected fraction to be in (0, 1], got {fraction!r}")
     xp, curves = as_floating(curves)
-    _check_time(curves)
+    check_time(curves)
     # The subtraction keeps 0.1 * 30 = 3.0000000000000004 at 3 points.
     points = max(1, math.ceil(fraction * curves.shape[-1] - 1e-9))
     window = curves[..., -points:]
@@ -73,7 +73,7 @@ def binned(curves: Array, width: int) -> Array:
     if width < 1:
         raise ValueError(f"Expected width to be at least 1, got {width!r}.")
     xp, curves = as_floating(curves)
-    _check_time(curves)
+    check_time(curves)
     bins = math.ceil(curves.shape[-1] / width)
     lack = bins * width - curves.shape[-1]
     filler = xp.full((*curves.shape[:-1], lack), math.nan, dtype=curves.dtype)
@@ -107,14 +107,19 @@ def entropy_collapsed(
     if not 0 < fraction <= 1:
         raise ValueError(f"Expected fraction to be in (0, 1], got {fraction!r}.")
     xp, entropy = as_floating(entropy)
-    _check_time(entropy)
+    check_time(entropy)
     points = math.ceil(fraction * entropy.shape[-1])
     early, first = entropy[..., :points], entropy[..., :1]
     floor = first - num_dims * math.log(10) if num_dims else 0.1 * first
     return xp.any(early < floor, axis=-1)
 
 
-def _check_time(curves: Array) -> None:
+def check_time(curves: Array) -> None:
+    """Raise unless there is a time.
+
+    Raises:
+        ValueError: the last axis is empty, or there is none.
+    """
     if curves.ndim == 0 or curves.shape[-1] == 0:
         raise ValueError(
             f"Expected curves to hold at least one time on the last axis, got shape "

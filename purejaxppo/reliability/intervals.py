@@ -11,14 +11,14 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from purejaxppo.reliability.arrays import Array
+from purejaxppo.reliability.arrays import Array, as_floating, gap
 
 Method: TypeAlias = Literal["percentile", "basic", "bc", "bca"]
 
 METHODS = ("percentile", "basic", "bc", "bca")
 
-CHUNK = 250
-"""Resamples at once, which bounds the memory."""
+CHUNK = 64
+"""Resamples at once, which bounds the memory; more are slower, out of the cache."""
 
 Statistic: TypeAlias = Callable[..., Array]
 """(counts of each sample, `[runs, ..., resamples]`) -> `[..., resamples]`."""
@@ -46,19 +46,37 @@ def resample(
 
     Returns:
         How often each run was drawn, integers `[runs, ..., resamples]` for each sample.
+
+    Raises:
+        ValueError: there is no resample, or a sample without a run.
     """
+    if num_resamples < 1:
+        raise ValueError(
+            f"Expected num_resamples to be at least 1, got {num_resamples!r}."
+        )
+    if any(0 in shape[:1] for shape in shapes):
+        raise ValueError(f"Expected at least one run in each sample, got {shapes}.")
     if isinstance(key, int | np.integer):
         generator = np.random.default_rng(int(key))
-        draws = [generator.integers(s[0], size=(num_resamples, *s)) for s in shapes]
-    else:
-        import jax
+        return [_resample_by(generator, shape, num_resamples) for shape in shapes]
+    import jax
 
-        keys = jax.random.split(key, len(shapes))
-        draws = [
-            jax.random.randint(k, (num_resamples, *s), 0, s[0])
-            for k, s in zip(keys, shapes, strict=True)
-        ]
-    return [count_draws(draw) for draw in draws]
+    keys = jax.random.split(key, len(shapes))
+    return [
+        count_draws(jax.random.randint(k, (num_resamples, *shape), 0, shape[0]))
+        for k, shape in zip(keys, shapes, strict=True)
+    ]
+
+
+def _resample_by(
+    generator: np.random.Generator, shape: tuple[int, ...], num_resamples: int
+) -> np.ndarray:
+    counts = np.empty((*shape, num_resamples), np.int32)
+    for i in range(0, num_resamples, CHUNK):
+        size = min(CHUNK, num_resamples - i)
+        draws = generator.integers(shape[0], size=(size, *shape))
+        counts[..., i : i + size] = count_draws(draws)
+    return counts
 
 
 def count_draws(draws: Array) -> Array:
@@ -98,7 +116,9 @@ def bootstrap(
     - basic: [2 θ - q(1 - a), 2 θ - q(a)];
     - bc: at Φ(2 z + Φ⁻¹(a)), z = Φ⁻¹(share of θ* < θ, from 1 / 2B to 1 - 1 / 2B);
     - bca: at Φ(z + (z + Φ⁻¹(a)) / (1 - k (z + Φ⁻¹(a)))), with the acceleration
-      k = Σ d³ / 6 (Σ d²)^1.5, d the mean of the statistics without run i less each.
+      k = Σ d³ / 6 (Σ d²)^1.5, d = (1 - 1 / n) (the mean of the statistics without one
+      run less each), of all runs of each of the samples. What leaves out a run
+      `[runs, tasks]` leaves it out on each task.
 
     Args:
         statistic: (counts of each sample `[runs, ..., resamples]`) ->
@@ -108,7 +128,8 @@ def bootstrap(
         method: as above.
 
     Returns:
-        `[...]` each; both ends are NaN where a resample has no statistic.
+        `[...]` each; both ends are NaN where all runs or a resample have no statistic,
+        or for bca all runs but one.
 
     Raises:
         ValueError: an argument is out of range.
@@ -119,63 +140,98 @@ def bootstrap(
         )
     if not 0 < confidence < 1:
         raise ValueError(f"Expected confidence to be in (0, 1), got {confidence!r}.")
-    xp, size = counts[0].__array_namespace__(), counts[0].shape[-1]
-    estimate = statistic(*(xp.ones_like(c[..., :1]) for c in counts))[..., 0]
-    values = in_chunks(statistic, counts)
+    estimate = statistic(*(c[..., :1] * 0 + 1 for c in counts))[..., 0]
+    xp, values = as_floating(in_chunks(statistic, counts))
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     if method in ("percentile", "basic"):
-        low, high = (_quantile(values, xp.full(estimate.shape, p)) for p in tails)
-        if method == "basic":
-            low, high = 2 * estimate - high, 2 * estimate - low
-        return Interval(estimate, low, high)
-    share = xp.mean(values < estimate[..., None], axis=-1)
-    shift = _normal(xp).ndtri(xp.clip(share, 0.5 / size, 1 - 0.5 / size))
-    bend = _acceleration(statistic, counts) if method == "bca" else 0 * shift
-    moved = [shift + float(_normal(np).ndtri(p)) for p in tails]
-    levels = [_normal(xp).ndtr(shift + m / (1 - bend * m)) for m in moved]
-    return Interval(estimate, *(_quantile(values, level) for level in levels))
+        levels = [xp.full(estimate.shape, p, dtype=values.dtype) for p in tails]
+    else:
+        bend = _acceleration(statistic, counts) if method == "bca" else 0
+        levels = _shifted(estimate, values, tails, bend)
+    low, high = (_quantile(values, level) for level in levels)
+    if method == "basic":
+        low, high = 2 * estimate - high, 2 * estimate - low
+    known = xp.logical_not(xp.isnan(estimate))
+    return Interval(estimate, *(xp.where(known, x, xp.nan) for x in (low, high)))
 
 
 def in_chunks(statistic: Statistic, counts: Sequence[Array]) -> Array:
     """Return the statistic of all resamples `[..., resamples]`, some at a time."""
-    xp, size = counts[0].__array_namespace__(), counts[0].shape[-1]
+    if counts[0].__array_namespace__() is not np:
+        return _mapped(statistic, counts)
     parts = [
         statistic(*(c[..., i : i + CHUNK] for c in counts))
-        for i in range(0, size, CHUNK)
+        for i in range(0, counts[0].shape[-1], CHUNK)
     ]
-    return xp.concat(parts, axis=-1)
+    return parts[0].__array_namespace__().concat(parts, axis=-1)
+
+
+def _mapped(statistic: Statistic, counts: Sequence[Array]) -> Array:
+    """The same under JAX: a loop, so that the program does not grow with its rounds."""
+    import jax
+
+    def of_one(resample: Sequence[Array]) -> Array:
+        return statistic(*(c[..., None] for c in resample))[..., 0]
+
+    resamples = [jax.numpy.moveaxis(c, -1, 0) for c in counts]
+    values = jax.lax.map(of_one, resamples, batch_size=CHUNK)
+    return jax.numpy.moveaxis(values, 0, -1)
+
+
+def _shifted(
+    estimate: Array, values: Array, tails: Sequence[float], bend: Array | float
+) -> list[Array]:
+    """The levels of bc, and of bca with an acceleration."""
+    xp, size = values.__array_namespace__(), values.shape[-1]
+    # What is equal but for rounding is not below.
+    size_of = xp.max(xp.where(xp.isfinite(values), xp.abs(values), 0), axis=-1)
+    slack = float(xp.finfo(values.dtype).eps) ** 0.75 * size_of
+    below = xp.astype(values < (estimate - slack)[..., None], values.dtype)
+    share = xp.mean(below, axis=-1)
+    shift = _normal(xp).ndtri(xp.clip(share, 0.5 / size, 1 - 0.5 / size))
+    levels = []
+    for tail in tails:
+        moved = shift + float(_normal(np).ndtri(tail))
+        room = 1 - bend * moved
+        # Without room the level is as far out as it can be.
+        level = shift + moved / xp.where(room > 0, room, 1)
+        level = xp.where(room > 0, level, xp.sign(moved) * xp.inf)
+        levels.append(_normal(xp).ndtr(xp.where(xp.isnan(room), xp.nan, level)))
+    return levels
 
 
 def _quantile(values: Array, level: Array) -> Array:
     """The linear quantile over the last axis, at a level `[...]` of its own each."""
     xp = values.__array_namespace__()
     ranked, last = xp.sort(values, axis=-1), values.shape[-1] - 1
-    position = level * last
-    low = xp.clip(xp.floor(position), 0, last)
-    ends = (
-        xp.take_along_axis(ranked, i.astype(int)[..., None], axis=-1)[..., 0]
-        for i in (low, xp.minimum(low + 1, last))
+    missing = xp.isnan(ranked[..., -1]) | xp.isnan(level)
+    position = xp.where(missing, 0, level * last)
+    place = xp.astype(xp.floor(position), int)
+    below, above = (
+        xp.take_along_axis(ranked, xp.clip(i, 0, last)[..., None], axis=-1)[..., 0]
+        for i in (place, place + 1)
     )
-    below, above = ends
-    between = below + (above - below) * (position - low)
-    return xp.where(xp.isnan(ranked[..., -1]), xp.nan, between)
+    between = below + gap(above, below) * (position - place)
+    return xp.where(missing, xp.nan, between)
 
 
 def _acceleration(statistic: Statistic, counts: Sequence[Array]) -> Array:
     """Σ d³ / 6 (Σ d²)^1.5 over all runs of all samples; 0 where nothing changes."""
-    xp = counts[0].__array_namespace__()
     deviations = []
     for i, sample in enumerate(counts):
         size = sample.shape[0]
-        ones = [xp.ones((*c.shape[:-1], size), c.dtype) for c in counts]
-        left_out = xp.eye(size, dtype=sample.dtype)
-        ones[i] = ones[i] - left_out.reshape(size, *(1,) * (sample.ndim - 2), size)
-        without = in_chunks(statistic, ones)
-        deviations.append(xp.mean(without, axis=-1)[..., None] - without)
+        ones = [np.ones((*c.shape[:-1], size), np.int32) for c in counts]
+        left_out = np.eye(size, dtype=np.int32)
+        ones[i] -= left_out.reshape(size, *(1,) * (sample.ndim - 2), size)
+        kind = sample.__array_namespace__()
+        without = in_chunks(statistic, [kind.asarray(c) for c in ones])
+        mean = without.__array_namespace__().mean(without, axis=-1, keepdims=True)
+        deviations.append((1 - 1 / size) * gap(mean, without))
+    xp = deviations[0].__array_namespace__()
     d = xp.concat(deviations, axis=-1)
     squares = xp.sum(d**2, axis=-1)
-    scale = 6 * xp.where(squares > 0, squares, 1) ** 1.5
-    return xp.where(squares > 0, xp.sum(d**3, axis=-1) / scale, 0)
+    scale = 6 * xp.where(squares == 0, 1, squares) ** 1.5
+    return xp.sum(d**3, axis=-1) / scale
 
 
 def _normal(xp: Any) -> Any:

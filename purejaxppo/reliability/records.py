@@ -33,8 +33,8 @@ def check_runs(runs: Runs) -> Runs:
     """Return the record as it is, or refuse one whose shapes do not fit each other.
 
     Raises:
-        ValueError: there is no run or no time; steps do not increase; a shape does not
-            fit the curves'.
+        ValueError: there is no run or no time; steps do not increase or are infinite; a
+            shape does not fit the curves'.
     """
     name = f"{runs.algorithm} on {runs.task}"
     if runs.curves.ndim != 2 or 0 in runs.curves.shape:
@@ -50,6 +50,8 @@ def check_runs(runs: Runs) -> Runs:
         )
     if not (np.diff(runs.env_steps) > 0).all():
         raise ValueError(f"Expected env_steps of {name} to increase.")
+    if not np.isfinite(runs.env_steps).all():
+        raise ValueError(f"Expected env_steps of {name} to be finite.")
     for field in ("seeds", "finite", "rollouts"):
         value = getattr(runs, field)
         if value is not None and len(value) != num_runs:
@@ -57,4 +59,11 @@ def check_runs(runs: Runs) -> Runs:
                 f"Expected {field} of {name} to be of {num_runs} runs, got "
                 f"{len(value)}."
             )
+    if runs.rollouts is not None and (
+        np.ndim(runs.rollouts) != 2 or 0 in np.shape(runs.rollouts)
+    ):
+        raise ValueError(
+            f"Expected rollouts of {name} to be [runs, episodes], with one episode at "
+            f"least, got shape {np.shape(runs.rollouts)}."
+        )
     return runs

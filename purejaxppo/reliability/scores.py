@@ -4,8 +4,10 @@
 Source: "Deep reinforcement learning at the edge of the statistical precipice".
 """
 
+import numpy as np
+
 from purejaxppo.reliability import aggregates
-from purejaxppo.reliability.arrays import Array, as_array, as_floating, mean_where
+from purejaxppo.reliability.arrays import Array, as_floating, as_kind_of, matmul
 
 
 def normalized(scores: Array, low: Array, high: Array) -> Array:
@@ -32,8 +34,11 @@ def _check_above(low: Array, high: Array) -> None:
     except TypeError:  # Traced: nobody can know yet.
         return
     if not above:
+        low, high = np.broadcast_arrays(low, high)
+        worst = np.flatnonzero(~(high > low))[0]
         raise ValueError(
-            f"Expected reference scores with high > low, got low {low} and high {high}."
+            f"Expected every high reference score to be > the low one, got low "
+            f"{low.flat[worst]:g} and high {high.flat[worst]:g}."
         )
 
 
@@ -50,7 +55,7 @@ def optimality_gap(
     Returns:
         `[...]`, lower is better.
     """
-    xp, scores = as_floating(scores)
+    xp, scores = as_floating(as_kind_of(scores, counts))
     return target - aggregates.mean(xp.minimum(scores, target), counts)
 
 
@@ -62,33 +67,38 @@ def probability_of_improvement(
 ) -> Array:
     """Return the chance that a run of `x` is better than one of `y`, ties half.
 
-    U / (n m) of Mann and Whitney; the mean of all pairs.
+    U / (n m) of Mann and Whitney, the mean of all pairs. Over tasks, take the mean.
 
     Args:
         x: `[n]` scores on one task, NaN where missing.
         y: `[m]`, likewise.
-        counts_x: `[n, ...]`, how often each run of `x` counts.
-        counts_y: `[m, ...]`, likewise.
+        counts_x: `[n]` or `[n, resamples]`, how often each run of `x` counts.
+        counts_y: `[m]` or `[m, resamples]`, likewise.
 
     Returns:
-        In [0, 1], `[...]`; NaN where either has no score.
+        In [0, 1], a number or `[resamples]`; NaN where either has no score.
     """
-    xp, x = as_floating(x)
-    _, y = as_floating(y)
-    better = xp.asarray(x[:, None] > y[None], dtype=x.dtype)
-    better = better + 0.5 * xp.asarray(x[:, None] == y[None], dtype=x.dtype)
-    weights = [
-        xp.asarray(~xp.isnan(v), dtype=x.dtype).reshape(-1, *(1,) * (_ndim(c) - 1))
-        * (1 if c is None else c)
-        for v, c in ((x, counts_x), (y, counts_y))
-    ]
-    pairs = xp.sum(xp.tensordot(better.T, weights[0], axes=1) * weights[1], axis=0)
-    count = xp.sum(weights[0], axis=0) * xp.sum(weights[1], axis=0)
-    return xp.where(count > 0, pairs / xp.maximum(count, 1), xp.nan)
+    xp, x = as_floating(as_kind_of(as_kind_of(x, counts_x), counts_y))
+    _, y = as_floating(as_kind_of(as_kind_of(y, counts_x), counts_y))
+    times_x, times_y = _times(x, counts_x), _times(y, counts_y)
+    order = xp.argsort(x)
+    upto = xp.cumulative_sum(times_x[order], axis=0, include_initial=True)
+    # How many runs of x are below each of y, or no better.
+    below, most = (
+        upto[xp.searchsorted(x[order], y, side=s)] for s in ("left", "right")
+    )
+    pairs = xp.sum((2 * upto[-1:] - below - most) * times_y, axis=0)
+    count = 2 * upto[-1] * xp.sum(times_y, axis=0)
+    chance = xp.where(count > 0, pairs / xp.maximum(count, 1), xp.nan)
+    resampled = any(c is not None and c.ndim > 1 for c in (counts_x, counts_y))
+    return chance if resampled else chance[0]
 
 
-def _ndim(counts: Array | None) -> int:
-    return 1 if counts is None else counts.ndim
+def _times(scores: Array, counts: Array | None) -> Array:
+    """How often each score counts, `[scores, resamples]`; a missing one does not."""
+    xp = scores.__array_namespace__()
+    times = xp.astype(xp.logical_not(xp.isnan(scores)), scores.dtype)[:, None]
+    return times if counts is None else times * counts.reshape(len(scores), -1)
 
 
 def performance_profile(
@@ -101,16 +111,16 @@ def performance_profile(
     Args:
         scores: `[runs, ...]`, NaN where missing.
         thresholds: `[thresholds]`.
-        counts: the shape of the scores, how often each counts.
+        counts: how often each score counts, `[runs, ...]` or `[runs, ..., resamples]`.
 
     Returns:
-        `[thresholds]` in [0, 1], falling.
+        `[thresholds]` or `[thresholds, resamples]` in [0, 1], falling with the
+        threshold; NaN where there is no score.
     """
-    xp, scores = as_floating(scores)
-    flat = scores.reshape((-1, 1))
-    _, levels = as_array(xp.asarray(thresholds, dtype=scores.dtype))
-    times = xp.logical_not(xp.isnan(flat))
-    if counts is not None:
-        times = times * counts.reshape((-1, 1))
-    above = xp.asarray(flat > levels[None], dtype=scores.dtype)
-    return mean_where(above, times, axis=0)
+    xp, scores = as_floating(as_kind_of(scores, counts))
+    flat, levels = scores.reshape(-1), xp.asarray(thresholds, dtype=scores.dtype)
+    times = _times(flat, counts)
+    above = matmul(xp.astype(flat[None] > levels[:, None], scores.dtype), times)
+    count = xp.sum(times, axis=0, keepdims=True)
+    share = xp.where(count > 0, above / xp.maximum(count, 1), xp.nan)
+    return share if counts is not None and counts.ndim > scores.ndim else share[:, 0]

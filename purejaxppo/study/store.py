@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 CONFIG, ENVIRONMENT, RESULTS = "config.toml", "environment.json", "results.zarr"
 PARAMETERS, STATE, EVALUATION = "parameters", "state", "evaluation.zarr"
-REPORTS = ("report.md", "learning_curve.png", "evaluation_curve.png")
+REPORTS = (
+    *("report.md", "learning_curve.png", "evaluation_curve.png"),
+    *("report.html", "report.json"),
+)
 PACKAGES = (
     "purejaxppo",
     "jax",

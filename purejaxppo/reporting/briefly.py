@@ -1,4 +1,4 @@
-"""From a study's results to its table and pictures."""
+"""From a study's results to a short report: `report.md`, a picture of each curve."""
 
 import math
 from pathlib import Path
@@ -52,7 +52,7 @@ def cautions(dataset: "xarray.Dataset") -> list[str]:
     ]
 
 
-def write_report(directory: Path, dataset: "xarray.Dataset", alpha: float) -> None:
+def write_brief(directory: Path, dataset: "xarray.Dataset", alpha: float) -> None:
     """Write `report.md` and a picture of each curve into the study's directory."""
     env, steps = dataset.attrs["env"], dataset["env_steps"].values
     parts = [f"# {env}: {dataset.sizes['run']} runs of {steps[-1]:,} steps"]

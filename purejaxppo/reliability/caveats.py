@@ -1,0 +1,140 @@
+"""What a reader should know beside the numbers: runs that are too few, or not there."""
+
+import math
+
+import numpy as np
+
+from purejaxppo.reliability import aggregates
+from purejaxppo.reliability.across_time import curve_range, windows
+from purejaxppo.reliability.cells import Definition
+from purejaxppo.reliability.records import Runs
+from purejaxppo.reliability.summary import Summary
+from purejaxppo.reliability.table import warnings
+
+INTERVAL_RUNS = 10
+"""Below so many runs a bootstrap draws too few different samples to be trusted."""
+
+NO_ROLLOUTS = "No rollouts of the final policies, hence no cells across rollouts."
+
+
+def caveats_of(runs: Runs, summary: Summary, definition: Definition) -> list[str]:
+    """Return a sentence for each thing that limits what the runs can tell.
+
+    Args:
+        runs: what was measured.
+        summary: of their final returns.
+        definition: of the cells.
+    """
+    return [
+        *warnings(summary),
+        *_of_few_runs(summary, definition),
+        *_of_time(runs, definition),
+        *_of_units(runs, definition),
+        *_of_rollouts(runs, definition),
+    ]
+
+
+def needed_for_tail(alpha: float) -> int:
+    """Return how many runs, or points, a tail of `alpha` takes to hold one of them."""
+    # An alpha of float32 may lie just below the number that was asked for.
+    return math.ceil((1 - 1e-6) / alpha)
+
+
+def _of_few_runs(summary: Summary, definition: Definition) -> list[str]:
+    observed, found = int(summary.num_runs) - int(summary.missing), []
+    if observed < aggregates.QUARTILE_RUNS:
+        found.append(
+            f"Quartiles, and the dispersion across runs, need at least "
+            f"{aggregates.QUARTILE_RUNS} runs with a final return; there "
+            f"{_are(observed)}."
+        )
+    tails = {
+        "the CVaR of final returns": float(summary.alpha),
+        "the risk across runs": definition.alpha,
+    }
+    for name, alpha in tails.items():
+        if observed < (needed := needed_for_tail(alpha)):
+            found.append(
+                f"A tail of {100 * alpha:g} % holds no run: {name} needs at least "
+                f"{needed} runs with a final return; there {_are(observed)}."
+            )
+    if observed < INTERVAL_RUNS:
+        found.append(
+            f"Intervals from fewer than {INTERVAL_RUNS} runs are unreliable, as a rule "
+            f"too narrow; there {_are(observed)} with a final return."
+        )
+    return found
+
+
+def _of_time(runs: Runs, definition: Definition) -> list[str]:
+    points = len(runs.env_steps)
+    if points == 1:
+        return [
+            "One evaluation point is no curve: there are no cells across time, and "
+            "none in units of the curve range."
+        ]
+    found, needed = [], needed_for_tail(definition.alpha)
+    if points - 1 < needed:
+        found.append(
+            f"A tail of {100 * definition.alpha:g} % of a curve holds no change: the "
+            f"short-term risk needs at least {needed + 1} evaluation points, the "
+            f"long-term risk {needed}; there are {points}."
+        )
+    last = runs.env_steps[-1]
+    _, inside = windows(
+        np.asarray(runs.env_steps, float)[1:],
+        definition.points * last,
+        definition.window * last,
+    )
+    empty = int((inside.sum(axis=1) < 2).sum())
+    if empty:
+        found.append(
+            f"{empty} of {len(inside)} windows of {100 * definition.window:g} % of the "
+            f"training hold fewer than two changes from one evaluation point to the "
+            f"next: the dispersion across time is that of the others, or missing."
+        )
+    return found
+
+
+def _of_units(runs: Runs, definition: Definition) -> list[str]:
+    if not definition.normalize or len(runs.env_steps) == 1:
+        return []
+    unit = curve_range(np.asarray(runs.curves, np.float64))
+    flat, seen = int((unit <= 0).sum()), int(np.isfinite(unit).sum())
+    if not flat:
+        return []
+    return [
+        f"The curve range of {flat} of {seen} runs is not positive (they are constant, "
+        f"or fall from their first point on): in its units they have no cell, and "
+        f"where that is half of the runs, none exists across runs."
+    ]
+
+
+def _of_rollouts(runs: Runs, definition: Definition) -> list[str]:
+    if runs.rollouts is None:
+        return [NO_ROLLOUTS]
+    found, episodes = [], runs.rollouts.shape[1]
+    if episodes < (needed := needed_for_tail(definition.alpha)):
+        found.append(
+            f"A tail of {100 * definition.alpha:g} % holds no episode: the risk across "
+            f"rollouts needs at least {needed} episodes of each policy; there "
+            f"{_are(episodes)}."
+        )
+    median = aggregates.median(np.asarray(runs.rollouts, np.float64).T)
+    negative = int((median <= 0).sum())
+    if definition.normalize and negative:
+        found.append(
+            f"The median return of {negative} of {len(median)} policies is not "
+            f"positive: in its units they have no cells across rollouts."
+        )
+    lost = int(np.isnan(runs.rollouts).sum())
+    if lost:
+        found.append(
+            f"{lost} of {runs.rollouts.size} episodes of the final policies have no "
+            f"return, and are left out."
+        )
+    return found
+
+
+def _are(count: int) -> str:
+    return f"is {count}" if count == 1 else f"are {count}"

@@ -1,0 +1,290 @@
+"""Algorithms x tasks: all that one comparison of them says, in one record."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations, product
+from typing import NamedTuple
+
+import numpy as np
+
+from purejaxppo.reliability.analysis import DEFAULTS, Analysis, Plan, analyze
+from purejaxppo.reliability.arrays import Array
+from purejaxppo.reliability.cells import Levels, levels
+from purejaxppo.reliability.curves import fill_forward
+from purejaxppo.reliability.findings import Finding, compare_pair, correct
+from purejaxppo.reliability.intervals import Interval, resample
+from purejaxppo.reliability.pairs import Pair, improvement, powers
+from purejaxppo.reliability.pooling import Pooled, Range, pool, reference_range
+from purejaxppo.reliability.records import Runs, check_runs
+
+
+class Comparison(NamedTuple):
+    """Algorithms, each on the same tasks.
+
+    Attributes:
+        algorithms: their names, in the order of the records.
+        tasks: likewise.
+        analyses: of each algorithm on each task, tasks within algorithms.
+        ranges: task -> the final returns that count as 0 and as 1.
+        pooled: all tasks together.
+        pairs: each two algorithms.
+        findings: all tests, corrected.
+        caveats: what a reader of the numbers should know, a sentence each; those of one
+            algorithm on one task are in its analysis.
+    """
+
+    algorithms: list[str]
+    tasks: list[str]
+    analyses: list[Analysis]
+    ranges: dict[str, Range]
+    pooled: Pooled
+    pairs: list[Pair]
+    findings: list[Finding]
+    caveats: list[str]
+
+
+def compare(
+    records: Sequence[Runs],
+    plan: Plan = DEFAULTS,
+    lows: Mapping[str, float] | None = None,
+    highs: Mapping[str, float] | None = None,
+) -> Comparison:
+    """Compare algorithms on tasks.
+
+    Args:
+        records: the runs of each algorithm on each task.
+        plan: how they are analysed.
+        lows: task -> final return that counts as 0; measured where it is not given, see
+            `pooling.pooled_range`.
+        highs: task -> final return that counts as 1, and target of the optimality gap.
+
+    Raises:
+        ValueError: fewer than two algorithms; one that lacks a task, or has it twice; a
+            reference score of another task, or a high one not above the low one.
+    """
+    lows, highs = lows or {}, highs or {}
+    algorithms, tasks = check_records(records)
+    check_references(tasks, lows, highs)
+    found = {(runs.algorithm, runs.task): _as_float64(runs) for runs in records}
+    runs = {name: [found[name, task] for task in tasks] for name in algorithms}
+    analyses = {
+        name: [analyze(of, plan, highs.get(of.task)) for of in runs[name]]
+        for name in algorithms
+    }
+    ranges = _ranges(runs, analyses, lows, highs)
+    counts = _resample(analyses, plan)
+    tests = _findings(runs, analyses, ranges, plan)
+    flat = [analysis for of in analyses.values() for analysis in of]
+    return Comparison(
+        algorithms=algorithms,
+        tasks=tasks,
+        analyses=flat,
+        ranges=ranges,
+        pooled=pool(analyses, ranges, counts, plan),
+        pairs=_pairs(analyses, counts, plan),
+        findings=tests,
+        caveats=_caveats(flat, ranges, tests, plan),
+    )
+
+
+def check_records(records: Sequence[Runs]) -> tuple[list[str], list[str]]:
+    """Return the names of algorithms and tasks, or refuse what cannot be compared.
+
+    Raises:
+        ValueError: fewer than two algorithms; one that lacks a task, or has it twice.
+    """
+    names = [(runs.algorithm, runs.task) for runs in map(check_runs, records)]
+    algorithms = list(dict.fromkeys(algorithm for algorithm, _ in names))
+    tasks = list(dict.fromkeys(task for _, task in names))
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"Expected each algorithm once on each task, got {' on '.join(name)} "
+                f"{names.count(name)} times."
+            )
+    if len(algorithms) < 2:
+        raise ValueError(
+            f"Expected two algorithms at least, to compare them, got "
+            f"{' '.join(algorithms) or 'none'}."
+        )
+    missing = [
+        " on ".join(name) for name in product(algorithms, tasks) if name not in names
+    ]
+    if missing:
+        raise ValueError(
+            f"Expected all algorithms on the same tasks, got none of "
+            f"{', none of '.join(missing)}."
+        )
+    return algorithms, tasks
+
+
+def check_references(
+    tasks: Sequence[str], lows: Mapping[str, float], highs: Mapping[str, float]
+) -> None:
+    """Refuse reference scores of other tasks, or high ones not above the low ones.
+
+    Raises:
+        ValueError: as above.
+    """
+    for task in (*lows, *highs):
+        if task not in tasks:
+            raise ValueError(
+                f"Expected reference scores of {', '.join(tasks)}, got one of {task}."
+            )
+    for task in lows:
+        if task in highs and not highs[task] > lows[task]:
+            raise ValueError(
+                f"Expected reference scores of {task} with high > low, got low "
+                f"{lows[task]:g} and high {highs[task]:g}."
+            )
+
+
+def _as_float64(runs: Runs) -> Runs:
+    return runs._replace(curves=np.asarray(runs.curves, np.float64))
+
+
+def _ranges(
+    runs: Mapping[str, Sequence[Runs]],
+    analyses: Mapping[str, Sequence[Analysis]],
+    lows: Mapping[str, float],
+    highs: Mapping[str, float],
+) -> dict[str, Range]:
+    ranges = {}
+    for of, records in zip(
+        zip(*analyses.values(), strict=True),
+        zip(*runs.values(), strict=True),
+        strict=True,
+    ):
+        task = of[0].task
+        first = np.concatenate([_first(record.curves) for record in records])
+        final = np.concatenate([analysis.scores for analysis in of])
+        ranges[task] = reference_range(first, final, lows.get(task), highs.get(task))
+    return ranges
+
+
+def _first(curves: Array) -> Array:
+    """The first observation of each run."""
+    return fill_forward(curves[:, ::-1])[:, -1]
+
+
+def _resample(
+    analyses: Mapping[str, Sequence[Analysis]], plan: Plan
+) -> dict[str, list[np.ndarray]]:
+    shapes = [a.scores.shape for of in analyses.values() for a in of]
+    drawn = iter(resample(plan.seed, shapes, plan.num_resamples))
+    return {name: [next(drawn) for _ in of] for name, of in analyses.items()}
+
+
+def _pairs(
+    analyses: Mapping[str, Sequence[Analysis]],
+    counts: Mapping[str, Sequence[np.ndarray]],
+    plan: Plan,
+) -> list[Pair]:
+    found = []
+    for first, second in combinations(analyses, 2):
+        x, y = analyses[first], analyses[second]
+        better = improvement(
+            [a.scores for a in x],
+            [a.scores for a in y],
+            [*counts[first], *counts[second]],
+            plan.confidence,
+        )
+        *each, overall = (Interval(*ends) for ends in zip(*better, strict=True))
+        found.append(
+            Pair(
+                first=first,
+                second=second,
+                improvement={a.task: of for a, of in zip(x, each, strict=True)},
+                overall_improvement=overall,
+                power=powers(x, y, plan.seed, plan.level),
+            )
+        )
+    return found
+
+
+def _findings(
+    runs: Mapping[str, Sequence[Runs]],
+    analyses: Mapping[str, Sequence[Analysis]],
+    ranges: Mapping[str, Range],
+    plan: Plan,
+) -> list[Finding]:
+    of: dict[str, list[Levels]] = {
+        name: [levels(r.env_steps, r.curves, plan.definition) for r in records]
+        for name, records in runs.items()
+    }
+    found = [
+        finding
+        for first, second in combinations(analyses, 2)
+        for finding in compare_pair(
+            analyses[first],
+            analyses[second],
+            list(zip(of[first], of[second], strict=True)),
+            [(ranges[a.task].low, ranges[a.task].high) for a in analyses[first]],
+            plan,
+        )
+    ]
+    return correct(found, plan)
+
+
+def _caveats(
+    analyses: Sequence[Analysis],
+    ranges: Mapping[str, Range],
+    tests: Sequence[Finding],
+    plan: Plan,
+) -> list[str]:
+    return [
+        *_of_ranges(ranges),
+        *_of_sizes(analyses),
+        *_of_lengths(analyses),
+        *_of_resolution(tests, plan),
+    ]
+
+
+def _of_ranges(ranges: Mapping[str, Range]) -> list[str]:
+    found = []
+    none = [task for task, of in ranges.items() if np.isnan(of.low)]
+    measured = [t for t, of in ranges.items() if not of.given and t not in none]
+    if none:
+        found.append(
+            f"No range of final returns on {', '.join(none)}: the best runs end no "
+            f"higher than runs begin. Left out of everything normalised."
+        )
+    if measured:
+        found.append(
+            f"The range of final returns on {', '.join(measured)} is measured, at "
+            f"least at one end, and depends on the algorithms compared: normalised "
+            f"numbers do not compare with those of another comparison."
+        )
+    return found
+
+
+def _of_sizes(analyses: Sequence[Analysis]) -> list[str]:
+    sizes = {a.name: len(a.scores) for a in analyses}
+    if len(set(sizes.values())) == 1:
+        return []
+    each = ", ".join(f"{count} of {name}" for name, count in sizes.items())
+    return [
+        f"The numbers of runs differ ({each}): pooled over tasks, a task weighs as "
+        f"much as it has runs, but for mean and median."
+    ]
+
+
+def _of_lengths(analyses: Sequence[Analysis]) -> list[str]:
+    found = []
+    for task in dict.fromkeys(a.task for a in analyses):
+        steps = {a.algorithm: a.env_steps for a in analyses if a.task == task}
+        if len(set(steps.values())) > 1:
+            each = ", ".join(f"{name} {last:,.0f}" for name, last in steps.items())
+            found.append(f"On {task} training was not of one length: {each} steps.")
+    return found
+
+
+def _of_resolution(tests: Sequence[Finding], plan: Plan) -> list[str]:
+    """Where a p value cannot become small enough for what it is corrected by."""
+    most = len([test for test in tests if not np.isnan(test.p_value)])
+    if plan.correction == "none" or most / (1 + plan.num_permutations) <= plan.level:
+        return []
+    needed = int(np.ceil(most / plan.level))
+    return [
+        f"{most} tests are made with {plan.num_permutations:,} permutations: too few "
+        f"for a single difference to be found; {needed:,} are enough."
+    ]

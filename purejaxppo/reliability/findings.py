@@ -1,0 +1,254 @@
+"""Tests of two algorithms, by final returns and by every cell, on tasks and over all.
+
+All measures of a task that each run has are tested with the same dealings of the runs.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from purejaxppo.reliability import aggregates
+from purejaxppo.reliability.analysis import Analysis, Plan
+from purejaxppo.reliability.cells import (
+    FRAMES,
+    HIGHER_IS_BETTER,
+    AcrossRuns,
+    Definition,
+    Levels,
+    WithinRuns,
+    cells_of_levels,
+)
+from purejaxppo.reliability.comparisons import (
+    Contrast,
+    Dealt,
+    contrasts,
+    corrected,
+    deal,
+    ranks,
+)
+
+SCORE, TAIL = "score", "tail"
+"""Measures of final returns: their ranks, and the mean of their worst share."""
+
+
+class Measure(NamedTuple):
+    """What two algorithms are compared by.
+
+    Attributes:
+        name: `SCORE`, `TAIL`, or a cell's.
+        frame: of the training, or none.
+    """
+
+    name: str
+    frame: str | None = None
+
+
+class Finding(NamedTuple):
+    """Whether chance alone makes a difference as large.
+
+    Attributes:
+        first: an algorithm.
+        second: another one.
+        measure: what they are compared by.
+        frame: of the training, or none.
+        task: the test's, or none for the mean over all tasks.
+        difference: > 0 where the first is better: of mean ranks where each run has the
+            measure by itself, else of the measure. NaN where it does not exist.
+        p_value: two-sided, NaN likewise.
+        corrected: the same for many tests, see `correct`.
+    """
+
+    first: str
+    second: str
+    measure: str
+    frame: str | None
+    task: str | None
+    difference: float
+    p_value: float
+    corrected: float
+
+
+def compare_pair(
+    first: Sequence[Analysis],
+    second: Sequence[Analysis],
+    levels: Sequence[tuple[Levels, Levels]],
+    ranges: Sequence[tuple[float, float]],
+    plan: Plan,
+) -> list[Finding]:
+    """Test final returns on each task, and everything over all tasks.
+
+    Args:
+        first: an algorithm on each task.
+        second: another one, on the same tasks.
+        levels: of both, on each task.
+        ranges: reference scores of each task, that tails are compared in.
+        plan: seed, number of permutations, shares of tails.
+
+    Returns:
+        Tests, not yet corrected.
+    """
+    measures = measures_of([*first, *second])
+    generator = np.random.default_rng(plan.seed)
+    by_run = [
+        _deal_by_run(generator, x, y, span[1] - span[0], measures, plan)
+        for x, y, span in zip(first, second, ranges, strict=True)
+    ]
+    generator = np.random.default_rng(plan.seed)
+    across_runs = [
+        _deal_across_runs(generator, x, y, level, plan)
+        for x, y, level in zip(first, second, levels, strict=True)
+    ]
+    names = (first[0].algorithm, second[0].algorithm)
+
+    def finding(measure: Measure, task: str | None, contrast: Contrast) -> Finding:
+        return Finding(*names, *measure, task, *contrast, corrected=np.nan)
+
+    alone = [
+        finding(measure, x.task, contrast)
+        for x, task in zip(first, by_run, strict=True)
+        for measure, contrast in zip(measures, contrasts([task]), strict=False)
+        if measure.name in (SCORE, TAIL)
+    ]
+    over_all = [
+        finding(measure, None, contrast)
+        for measure, contrast in zip(
+            measures, contrasts(by_run) + contrasts(across_runs), strict=True
+        )
+    ]
+    return alone + over_all
+
+
+def correct(found: Sequence[Finding], plan: Plan) -> list[Finding]:
+    """Return the tests with p values corrected: final returns apart from cells.
+
+    With one task the tests over all tasks of final returns are left out: they are those
+    of the task.
+    """
+    tasks = {test.task for test in found} - {None}
+    kept = [
+        test
+        for test in found
+        if len(tasks) > 1 or test.task is not None or not _of_scores(test)
+    ]
+    for family in (True, False):
+        index = [
+            i
+            for i, test in enumerate(kept)
+            if _of_scores(test) is family and not np.isnan(test.p_value)
+        ]
+        p_values = corrected(
+            np.array([kept[i].p_value for i in index]), plan.correction
+        )
+        for i, value in zip(index, p_values, strict=True):
+            kept[i] = kept[i]._replace(corrected=float(value))
+    return kept
+
+
+def _of_scores(test: Finding) -> bool:
+    return test.measure in (SCORE, TAIL)
+
+
+def measures_of(analyses: Sequence[Analysis]) -> list[Measure]:
+    """Return what all of them have, in the order of the tests.
+
+    Those across runs come last.
+    """
+    names = [
+        name
+        for name in WithinRuns._fields
+        if all(getattr(analysis.within, name) is not None for analysis in analyses)
+    ]
+    within = [measure for name in names for measure in _framed(name)]
+    across = [measure for name in AcrossRuns._fields for measure in _framed(name)]
+    return [Measure(SCORE), *within, Measure(TAIL), *across]
+
+
+def _framed(name: str) -> list[Measure]:
+    framed = name in ("dispersion_across_time", *AcrossRuns._fields)
+    return [Measure(name, frame) for frame in (FRAMES if framed else (None,))]
+
+
+def _deal_by_run(
+    generator: np.random.Generator,
+    x: Analysis,
+    y: Analysis,
+    scale: float,
+    measures: Sequence[Measure],
+    plan: Plan,
+) -> Dealt:
+    """Deal the runs of a task anew, for ranks and for the tail of final returns."""
+    ranked = _ranks(x, y, measures)
+    scores = np.concatenate((x.scores, y.scores))[:, None] / scale
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        mean_rank = (ranked.T @ counts.astype(float)) / counts.sum(axis=0)
+        tail = aggregates.cvar(scores, plan.alpha, counts=counts)
+        return np.concatenate((-mean_rank, tail[None]))
+
+    sizes = (len(x.scores), len(y.scores))
+    return deal(generator, statistic, sizes, plan.num_permutations)
+
+
+def _deal_across_runs(
+    generator: np.random.Generator,
+    x: Analysis,
+    y: Analysis,
+    levels: tuple[Levels, Levels],
+    plan: Plan,
+) -> Dealt:
+    """Deal the runs of a task anew, for the cells that only all runs together have."""
+    pooled = _pooled(*levels)
+    statistic = partial(_across_runs, pooled, plan.definition, _have_quartiles(x, y))
+    sizes = (len(x.scores), len(y.scores))
+    return deal(generator, statistic, sizes, plan.num_across_permutations)
+
+
+def _ranks(x: Analysis, y: Analysis, measures: Sequence[Measure]) -> np.ndarray:
+    """Ranks `[runs of both, measures]`; NaN for what no run has."""
+    columns = []
+    for name, frame in measures:
+        if name in (TAIL, *AcrossRuns._fields):
+            continue
+        values = [_values(analysis, name, frame) for analysis in (x, y)]
+        ranked = np.concatenate(ranks(values, HIGHER_IS_BETTER.get(name, True)))
+        none = np.isnan(np.concatenate(values)).all()
+        columns.append(np.full_like(ranked, np.nan) if none else ranked)
+    return np.stack(columns, axis=1)
+
+
+def _values(analysis: Analysis, name: str, frame: str | None) -> np.ndarray:
+    if name == SCORE:
+        return analysis.scores
+    values = getattr(analysis.within, name)
+    return values if frame is None else values[:, FRAMES.index(frame)]
+
+
+def _pooled(x: Levels, y: Levels) -> Levels:
+    units = [level.unit for level in (x, y) if level.unit is not None]
+    return Levels(
+        level=np.concatenate((x.level, y.level)),
+        unit=np.concatenate(units) if units else None,
+    )
+
+
+def _have_quartiles(*analyses: Analysis) -> bool:
+    observed = (aggregates.num_observed(analysis.scores) for analysis in analyses)
+    return min(observed) >= aggregates.QUARTILE_RUNS
+
+
+def _across_runs(
+    levels: Levels, of: Definition, have_quartiles: bool, counts: np.ndarray
+) -> np.ndarray:
+    """`[measures, dealings]`, higher is better."""
+    cells = cells_of_levels(levels, counts, of)
+    if not have_quartiles:
+        none = np.full_like(cells.dispersion_across_runs, np.nan)
+        cells = cells._replace(dispersion_across_runs=none)
+    return np.concatenate(
+        [
+            values if HIGHER_IS_BETTER[name] else -values
+            for name, values in cells._asdict().items()
+        ]
+    )

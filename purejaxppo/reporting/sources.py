@@ -1,0 +1,85 @@
+"""Where runs come from, and what is known of them besides."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from purejaxppo.fields import flatten
+from purejaxppo.interchange import ReadingWarning, read
+from purejaxppo.reliability.records import Runs
+from purejaxppo.study import store
+
+METRICS = {
+    "episode_return": "training return",
+    "evaluation_return": "evaluation return",
+}
+"""Recorded metrics that are returns, and what they are called."""
+
+
+class Source(NamedTuple):
+    """A study, or another place that runs were read from.
+
+    Attributes:
+        path: where they are.
+        records: the runs, one for each algorithm and task.
+        config: option -> value, those of the whole study; empty if not known.
+        environment: versions, devices, date, status; empty if not known.
+        notes: what is worth knowing of how they were read, a sentence each.
+    """
+
+    path: Path
+    records: list[Runs]
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    notes: list[str]
+
+
+def read_source(path: Path, **how: str | None) -> Source:
+    """Read runs and what is known of them.
+
+    Args:
+        path: a study's directory, or whatever else `interchange.read` reads.
+        how: its other arguments; those that are `None` are left out.
+
+    Raises:
+        ValueError: there is nothing of the kind, or it is not as it should be.
+    """
+    given: dict[str, Any] = {k: v for k, v in how.items() if v is not None}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ReadingWarning)
+        records = read(path, **given)
+    config, environment = {}, {}
+    if store.holds_study(path):
+        job = store.read_job(path / store.CONFIG)
+        config = {**job._asdict(), **flatten(job.config)}
+        del config["config"]
+        environment = store.read_environment(path)
+    notes = [str(warning.message) for warning in caught]
+    return Source(path, records, config, environment, notes)
+
+
+def read_sources(
+    paths: Sequence[Path], names: Sequence[str] | None = None, **how: str | None
+) -> list[Source]:
+    """Read several sources, each under a name of its own if names are given.
+
+    Raises:
+        ValueError: as `read_source`; or there are not as many names as paths.
+    """
+    if names is not None and len(names) != len(paths):
+        raise ValueError(
+            f"Expected names to be one for each of the {len(paths)} paths, got "
+            f"{len(names)}."
+        )
+    given = names or [None] * len(paths)
+    return [
+        read_source(path, algorithm=name, **how)
+        for path, name in zip(paths, given, strict=True)
+    ]
+
+
+def metrics_of(path: Path) -> list[str]:
+    """Return which of `METRICS` a study has recorded."""
+    results = store.read_results(path)
+    return [name for name in METRICS if name in results]

@@ -1,0 +1,296 @@
+"""Reports and comparisons: everything is read and checked first, then written."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from purejaxppo.reliability.analysis import Plan
+from purejaxppo.reliability.comparing import (
+    Comparison,
+    check_records,
+    check_references,
+    compare,
+)
+from purejaxppo.reliability.records import Runs
+from purejaxppo.reporting import definitions
+from purejaxppo.reporting.briefly import cautions
+from purejaxppo.reporting.comparison_page import comparison_page
+from purejaxppo.reporting.documents import versions, write_json
+from purejaxppo.reporting.pages import write_page
+from purejaxppo.reporting.report_page import Part, analyzed, report_page
+from purejaxppo.reporting.sources import (
+    METRICS,
+    Source,
+    metrics_of,
+    read_source,
+    read_sources,
+)
+from purejaxppo.study import store
+
+REPORT, COMPARISON = "report", "compare"
+"""Names of the files, with the suffixes .html and .json."""
+
+
+def references(texts: str | None, tasks: Sequence[str], field: str) -> dict[str, float]:
+    """Return the score of each task that a text names.
+
+    >>> references("500", ["CartPole-v1"], "target")
+    {'CartPole-v1': 500.0}
+    >>> references("b=-80,a=1", ["a", "b"], "target")
+    {'b': -80.0, 'a': 1.0}
+
+    Args:
+        texts: one number for all tasks, or TASK=NUMBER, separated by commas.
+        tasks: what there is.
+        field: what an error calls it.
+
+    Raises:
+        ValueError: it is neither, or of another task.
+    """
+    if texts is None:
+        return {}
+    found = {}
+    for part in texts.split(","):
+        task, _, number = part.rpartition("=")
+        try:
+            score = float(number)
+        except ValueError:
+            score = float("nan")
+        if score != score or abs(score) == float("inf"):
+            raise ValueError(
+                f"Expected {field} to be NUMBER or TASK=NUMBER,..., got {texts!r}."
+            )
+        if task and task not in tasks:
+            raise ValueError(
+                f"Expected {field} to be of {', '.join(tasks)}, got {task!r}."
+            )
+        found |= {task: score} if task else dict.fromkeys(tasks, score)
+    return found
+
+
+class Study(NamedTuple):
+    """Runs that were read and checked, and are to be reported on.
+
+    Attributes:
+        source: what is known of them.
+        parts: those of each kind, not yet analysed.
+        cautions: what is to be warned of besides.
+    """
+
+    source: Source
+    parts: list[Part]
+    cautions: list[str]
+
+
+def read_reports(
+    paths: Sequence[Path], target: str | None = None, rollouts: str | None = None
+) -> list[Study]:
+    """Read studies with each kind of return that they recorded, or runs from elsewhere.
+
+    Args:
+        paths: studies' directories, or whatever else `interchange.read` reads.
+        target: as `references` has it.
+        rollouts: see `interchange.read_study`.
+
+    Raises:
+        ValueError: there are no paths, or no results, or the target is none.
+    """
+    if not paths:
+        raise ValueError("Expected the directory of a study, got none.")
+    studies = [_read_report(path, rollouts) for path in paths]
+    tasks = dict.fromkeys(part.runs.task for study in studies for part in study.parts)
+    targets = references(target, list(tasks), "target")
+    return [
+        study._replace(
+            parts=[p._replace(target=targets.get(p.runs.task)) for p in study.parts]
+        )
+        for study in studies
+    ]
+
+
+def _read_report(path: Path, rollouts: str | None) -> Study:
+    if not store.holds_study(path):
+        source = read_source(path, rollouts=rollouts)
+        found = source.records
+        parts = [Part(f"{r.algorithm} on {r.task}", "return", r) for r in found]
+        return Study(source, parts, [])
+    metrics = metrics_of(path)
+    sources = [read_source(path, metric=name, rollouts=rollouts) for name in metrics]
+    parts = [
+        Part(METRICS[name].capitalize(), METRICS[name], source.records[0])
+        for name, source in zip(metrics, sources, strict=True)
+    ]
+    collapses = cautions(store.read_results(path))
+    return Study(sources[0], parts, [c.removeprefix("Warning: ") for c in collapses])
+
+
+def write_report(study: Study, output: Path, plan: Plan) -> list[Part]:
+    """Write `report.html` and `report.json`.
+
+    Args:
+        study: from `read_reports`.
+        output: directory, made if it is not there.
+        plan: how the runs are analysed.
+
+    Returns:
+        What was written, for each kind of runs.
+
+    Raises:
+        ValueError: the directory cannot be written.
+    """
+    check_output(output)
+    parts = [analyzed(part, plan) for part in study.parts]
+    made = versions()
+    page = report_page(
+        study.source, parts, plan, study.cautions, made, f"{REPORT}.json"
+    )
+    target = parts[0].target
+    document = {
+        "kind": REPORT,
+        "made": page.made,
+        "versions": made,
+        "source": _origin(study.source),
+        "plan": plan,
+        "definitions": {
+            **definitions.general(plan),
+            **definitions.score_definitions(plan, target),
+            **definitions.cell_definitions(plan.definition),
+        },
+        "answers": page.answers,
+        "caveats": page.caveats,
+        "parts": {part.name: part.analysis for part in parts},
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / f"{REPORT}.json", document)
+    write_page(output / f"{REPORT}.html", page)
+    return parts
+
+
+class Contest(NamedTuple):
+    """Runs that were read and checked, and are to be compared.
+
+    Attributes:
+        sources: where they are from.
+        lows: task -> final return that counts as 0.
+        highs: task -> final return that counts as 1.
+        quantity: what the curves are called.
+    """
+
+    sources: list[Source]
+    lows: dict[str, float]
+    highs: dict[str, float]
+    quantity: str
+
+    @property
+    def records(self) -> list[Runs]:
+        """The runs of all sources."""
+        return [runs for source in self.sources for runs in source.records]
+
+
+def read_comparison(
+    paths: Sequence[Path],
+    names: Sequence[str] | None = None,
+    baseline: str | None = None,
+    target: str | None = None,
+    metric: str | None = None,
+    rollouts: str | None = None,
+) -> Contest:
+    """Read what is to be compared.
+
+    Args:
+        paths: studies' directories, or whatever else `interchange.read` reads.
+        names: the algorithm of each; as it is read if None.
+        baseline: final returns that count as 0, as `references` has them.
+        target: those that count as 1, likewise.
+        metric: see `interchange.read_study`.
+        rollouts: likewise.
+
+    Raises:
+        ValueError: what is there cannot be read, or not be compared.
+    """
+    sources = read_sources(paths, names, metric=metric, rollouts=rollouts)
+    _check_once(sources)
+    _, tasks = check_records([runs for of in sources for runs in of.records])
+    lows = references(baseline, tasks, "baseline")
+    highs = references(target, tasks, "target")
+    check_references(tasks, lows, highs)
+    studies = all(source.config for source in sources)
+    quantity = metric or ("episode_return" if studies else "return")
+    return Contest(sources, lows, highs, METRICS.get(quantity, quantity))
+
+
+def write_comparison(contest: Contest, output: Path, plan: Plan) -> Comparison:
+    """Write `compare.html` and `compare.json`.
+
+    Args:
+        contest: from `read_comparison`.
+        output: directory, made if it is not there.
+        plan: how the runs are analysed and compared.
+
+    Raises:
+        ValueError: the directory cannot be written.
+    """
+    check_output(output)
+    comparison = compare(contest.records, plan, contest.lows, contest.highs)
+    made, data = versions(), f"{COMPARISON}.json"
+    page = comparison_page(
+        contest.sources, comparison, plan, contest.quantity, made, data
+    )
+    document = {
+        "kind": "comparison",
+        "made": page.made,
+        "versions": made,
+        "sources": [_origin(source) for source in contest.sources],
+        "quantity": contest.quantity,
+        "plan": plan,
+        "definitions": {
+            **definitions.general(plan),
+            **definitions.score_definitions(plan),
+            **definitions.cell_definitions(plan.definition),
+            **definitions.comparison_definitions(comparison, plan),
+        },
+        "answers": page.answers,
+        "caveats": page.caveats,
+        "comparison": comparison,
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / data, document)
+    write_page(output / f"{COMPARISON}.html", page)
+    return comparison
+
+
+def check_output(directory: Path) -> None:
+    """Refuse a directory that cannot be made, or not be written into.
+
+    Raises:
+        ValueError: as above.
+    """
+    there = next(
+        path for path in (directory, *directory.absolute().parents) if path.exists()
+    )
+    if not there.is_dir():
+        raise ValueError(f"Expected output {directory} to be a directory, got a file.")
+    if not os.access(there, os.W_OK):
+        raise ValueError(f"Expected output {directory} to be writable, it is not.")
+
+
+def _origin(source: Source) -> dict[str, Any]:
+    known = source._asdict()
+    del known["records"]
+    return known
+
+
+def _check_once(sources: Sequence[Source]) -> None:
+    """Refuse two studies of one algorithm on one task, and say which they are."""
+    seen: dict[tuple[str, str], Path] = {}
+    for source in sources:
+        for runs in source.records:
+            name = (runs.algorithm, runs.task)
+            if name in seen:
+                raise ValueError(
+                    f"Expected each algorithm once on each task, got {name[0]} on "
+                    f"{name[1]} in {seen[name]} and in {source.path}; --names tells "
+                    f"them apart."
+                )
+            seen[name] = source.path
