@@ -244,6 +244,23 @@ def test_few_points_make_no_cell_but_no_error(points):
         assert np.isnan(found["dispersion_across_runs"]).all()
 
 
+@pytest.mark.parametrize(
+    ("steps", "shape", "message"),
+    [
+        ([0], (2, 1), "Expected env_steps to end after step 0, got [0.0]."),
+        ([-2, -1], (2, 2), "Expected env_steps to end after step 0, got [-1.0]."),
+        ([], (2, 0), "Expected env_steps to end after step 0, got []."),
+        ([1], (2, 2), "Expected env_steps to be [time] = (2,), got (1,)."),
+        ([2, 1], (2, 2), "Expected env_steps to be finite and to increase."),
+    ],
+)
+def test_steps_that_are_no_training(steps, shape, message):
+    for cells in (reliability.cells_within_runs, reliability.cells_across_runs):
+        with pytest.raises(ValueError) as error:
+            cells(np.array(steps), np.ones(shape))
+        assert str(error.value) == message
+
+
 def test_constant_curves_have_no_unit():
     curves = np.full((30, 200), 9.1)
     found = reliability.cell_intervals(0, made(curves), num_resamples=20)

@@ -467,3 +467,16 @@ def test_counts_of_a_key_for_scores_of_numpy():
     expected, got = intervals_of(as_numpy), jax.jit(intervals_of)(counts)
     for name in statistics:
         np.testing.assert_allclose(got[name], expected[name], rtol=1e-4, atol=1e-6)
+
+
+def test_small_scores_keep_their_acceleration_in_float32():
+    scores = normal(26, 12) ** 2
+    counts = [count_draws(draws_of(27, 12))]
+
+    def interval(scores):
+        return reliability.bootstrap(
+            lambda c: reliability.mean(scores[:, None], c), counts, method="bca"
+        )
+
+    small = jax.jit(interval)(jnp.asarray(scores * 1e-15))
+    np.testing.assert_allclose(small, 1e-15 * np.array(interval(scores)), rtol=1e-4)
