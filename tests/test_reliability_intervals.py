@@ -273,6 +273,22 @@ def test_bias_and_skew_move_the_ends():
     assert found["percentile"].low < found["bc"].low < found["bca"].low
 
 
+def test_an_estimate_below_all_resamples_counts_as_half_of_one():
+    # Any resample but all runs once has a larger sum of squares.
+    counts = reliability.resample(0, [(9,)], 200)
+    weight = normal(28, 9)[:, None] / 100
+
+    def squares(c):
+        return np.sum(c**2 + c * weight, axis=0)
+
+    got = reliability.bootstrap(squares, counts, method="bc")
+    values = squares(counts[0])
+    assert got.estimate < values.min()
+    shift = scipy.stats.norm.ppf(0.5 / 200)
+    levels = scipy.stats.norm.cdf(2 * shift + scipy.stats.norm.ppf([0.025, 0.975]))
+    close([got.low, got.high], np.quantile(values, levels))
+
+
 # --- nothing to resample, nothing that changes ----------------------------------------
 
 
