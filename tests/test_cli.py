@@ -136,7 +136,7 @@ def test_bad_config_file_is_one_line(text, message, capsys, tmp_path):
 
 def test_unknown_command_and_missing_study(capsys, tmp_path):
     assert "Unknown command 'trian'; nearest: train" in fails(capsys, "trian")
-    assert "Expected a study with results" in fails(capsys, "report", str(tmp_path))
+    assert "Expected a study, TensorBoard" in fails(capsys, "report", str(tmp_path))
 
 
 def test_a_failure_is_one_line_too(capsys, monkeypatch):

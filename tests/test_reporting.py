@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from purejaxppo.reporting import cautions, write_report
+from purejaxppo.reporting import cautions, write_brief
 from purejaxppo.study import store
 
 
@@ -26,7 +26,7 @@ def test_an_early_collapse_of_the_entropy_is_told(tmp_path, action_dims, warned)
     results = dataset(FALLS, action_dims)
     lines = cautions(results)
     assert len(lines) == warned
-    write_report(tmp_path, results, 0.25)
+    write_brief(tmp_path, results, 0.25)
     report = (tmp_path / "report.md").read_text()
     assert ("collapsed" in report) == warned
     if warned:

@@ -60,7 +60,9 @@ def test_wheel_holds_the_library_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as file:
         names = {name for name in file.namelist() if ".dist-info/" not in name}
     sources = (ROOT / "purejaxppo").rglob("*.py")
-    expected = {path.relative_to(ROOT).as_posix() for path in sources}
+    pages = (ROOT / "purejaxppo/reporting/templates").iterdir()
+    expected = {path.relative_to(ROOT).as_posix() for path in (*sources, *pages)}
+    assert "purejaxppo/reporting/templates/page.html" in names
     assert names == expected | {"purejaxppo/py.typed"}
 
 

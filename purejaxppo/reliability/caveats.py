@@ -6,7 +6,7 @@ import numpy as np
 
 from purejaxppo.reliability import aggregates
 from purejaxppo.reliability.across_time import curve_range, windows
-from purejaxppo.reliability.cells import Definition
+from purejaxppo.reliability.cells import FRAMES, Definition
 from purejaxppo.reliability.records import Runs
 from purejaxppo.reliability.summary import Summary
 from purejaxppo.reliability.table import warnings
@@ -86,12 +86,13 @@ def _of_time(runs: Runs, definition: Definition) -> list[str]:
         definition.points * last,
         definition.window * last,
     )
-    empty = int((inside.sum(axis=1) < 2).sum())
+    held = definition.in_frames(np.where(inside.sum(axis=1) < 2, np.nan, 1.0))
+    empty = [name for name, some in zip(FRAMES, held, strict=True) if np.isnan(some)]
     if empty:
         found.append(
-            f"{empty} of {len(inside)} windows of {100 * definition.window:g} % of the "
-            f"training hold fewer than two changes from one evaluation point to the "
-            f"next: the dispersion across time is that of the others, or missing."
+            f"No window of {100 * definition.window:g} % of the training holds two "
+            f"changes from one evaluation point to the next at the {', '.join(empty)}: "
+            f"there is no dispersion across time then."
         )
     return found
 

@@ -9,8 +9,14 @@ import numpy as np
 from purejaxppo.reliability.analysis import DEFAULTS, Analysis, Plan, analyze
 from purejaxppo.reliability.arrays import Array
 from purejaxppo.reliability.cells import Levels, levels
+from purejaxppo.reliability.comparisons import corrected
 from purejaxppo.reliability.curves import fill_forward
-from purejaxppo.reliability.findings import Finding, compare_pair, correct
+from purejaxppo.reliability.findings import (
+    Finding,
+    compare_pair,
+    correct,
+    is_of_scores,
+)
 from purejaxppo.reliability.intervals import Interval, resample
 from purejaxppo.reliability.pairs import Pair, improvement, powers
 from purejaxppo.reliability.pooling import Pooled, Range, pool, reference_range
@@ -279,12 +285,22 @@ def _of_lengths(analyses: Sequence[Analysis]) -> list[str]:
 
 
 def _of_resolution(tests: Sequence[Finding], plan: Plan) -> list[str]:
-    """Where a p value cannot become small enough for what it is corrected by."""
-    most = len([test for test in tests if not np.isnan(test.p_value)])
-    if plan.correction == "none" or most / (1 + plan.num_permutations) <= plan.level:
-        return []
-    needed = int(np.ceil(most / plan.level))
-    return [
-        f"{most} tests are made with {plan.num_permutations:,} permutations: too few "
-        f"for a single difference to be found; {needed:,} are enough."
-    ]
+    """Where p values cannot become small enough for what they are corrected by."""
+    made = [test for test in tests if not np.isnan(test.p_value)]
+    families = {
+        "final returns": (True, plan.num_permutations),
+        "cells": (False, plan.num_across_permutations),
+    }
+    found = []
+    for name, (of_scores, permutations) in families.items():
+        p_values = np.ones(sum(is_of_scores(test) is of_scores for test in made))
+        p_values[:1] = least = 1 / (1 + permutations)
+        single = corrected(p_values, plan.correction)[:1]
+        if (single > plan.level).any():
+            needed = int(np.ceil(single[0] / least / plan.level))
+            found.append(
+                f"{len(p_values)} tests of {name} are corrected together, and made "
+                f"with as few as {permutations:,} permutations: a single difference "
+                f"cannot be found; with {needed:,} it could."
+            )
+    return found

@@ -215,7 +215,8 @@ def deal(
     def difference(index: np.ndarray) -> np.ndarray:
         counts = np.zeros((len(index), total), np.int32)
         np.put_along_axis(counts, index[:, :first], 1, axis=1)
-        return statistic(counts.T) - statistic(1 - counts.T)
+        with np.errstate(invalid="ignore"):  # Two infinite ones have no difference.
+            return statistic(counts.T) - statistic(1 - counts.T)
 
     order = np.arange(total, dtype=np.int32)[None]
     dealt = generator.permuted(np.repeat(order, num_permutations, 0), axis=1)

@@ -83,7 +83,8 @@ def compare_pair(
         first: an algorithm on each task.
         second: another one, on the same tasks.
         levels: of both, on each task.
-        ranges: reference scores of each task, that tails are compared in.
+        ranges: reference scores of each task, the units of tails; NaN where there are
+            none.
         plan: seed, number of permutations, shares of tails.
 
     Returns:
@@ -111,11 +112,14 @@ def compare_pair(
         for measure, contrast in zip(measures, contrasts([task]), strict=False)
         if measure.name in (SCORE, TAIL)
     ]
+    # Without a range there is no unit in which tails compare over tasks.
+    in_units = all(high > low for low, high in ranges)
     over_all = [
         finding(measure, None, contrast)
         for measure, contrast in zip(
             measures, contrasts(by_run) + contrasts(across_runs), strict=True
         )
+        if in_units or measure.name != TAIL
     ]
     return alone + over_all
 
@@ -130,13 +134,13 @@ def correct(found: Sequence[Finding], plan: Plan) -> list[Finding]:
     kept = [
         test
         for test in found
-        if len(tasks) > 1 or test.task is not None or not _of_scores(test)
+        if len(tasks) > 1 or test.task is not None or not is_of_scores(test)
     ]
     for family in (True, False):
         index = [
             i
             for i, test in enumerate(kept)
-            if _of_scores(test) is family and not np.isnan(test.p_value)
+            if is_of_scores(test) is family and not np.isnan(test.p_value)
         ]
         p_values = corrected(
             np.array([kept[i].p_value for i in index]), plan.correction
@@ -146,7 +150,8 @@ def correct(found: Sequence[Finding], plan: Plan) -> list[Finding]:
     return kept
 
 
-def _of_scores(test: Finding) -> bool:
+def is_of_scores(test: Finding) -> bool:
+    """Return whether it is one of final returns, not of a cell."""
     return test.measure in (SCORE, TAIL)
 
 
@@ -180,7 +185,8 @@ def _deal_by_run(
 ) -> Dealt:
     """Deal the runs of a task anew, for ranks and for the tail of final returns."""
     ranked = _ranks(x, y, measures)
-    scores = np.concatenate((x.scores, y.scores))[:, None] / scale
+    unit = scale if scale > 0 else 1.0
+    scores = np.concatenate((x.scores, y.scores))[:, None] / unit
 
     def statistic(counts: np.ndarray) -> np.ndarray:
         mean_rank = (ranked.T @ counts.astype(float)) / counts.sum(axis=0)

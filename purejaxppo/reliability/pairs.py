@@ -10,6 +10,7 @@ import numpy as np
 
 from purejaxppo.reliability.analysis import Analysis
 from purejaxppo.reliability.arrays import Array
+from purejaxppo.reliability.caveats import INTERVAL_RUNS
 from purejaxppo.reliability.comparisons import Power, power
 from purejaxppo.reliability.intervals import Interval, bootstrap
 from purejaxppo.reliability.scores import probability_of_improvement
@@ -27,14 +28,15 @@ class Pair(NamedTuple):
         improvement: task -> probability that a run of the first has a better final
             return than one of the second.
         overall_improvement: its mean over tasks.
-        power: task -> how many runs would tell their final returns apart.
+        power: task -> how many runs would tell their final returns apart; `None` where
+            runs are fewer than `INTERVAL_RUNS`, and show too little of their spread.
     """
 
     first: str
     second: str
     improvement: dict[str, Interval]
     overall_improvement: Interval
-    power: dict[str, Power]
+    power: dict[str, Power | None]
 
 
 def improvement(
@@ -76,15 +78,14 @@ def worst_if_missing(scores: np.ndarray) -> np.ndarray:
 
 def powers(
     first: Sequence[Analysis], second: Sequence[Analysis], seed: int, level: float
-) -> dict[str, Power]:
+) -> dict[str, Power | None]:
     """Return for each task how many runs would tell final returns apart."""
-    return {
-        x.task: power(
-            seed,
-            worst_if_missing(x.scores),
-            worst_if_missing(y.scores),
-            level=level,
-            num_resamples=POWER_RESAMPLES,
-        )
-        for x, y in zip(first, second, strict=True)
-    }
+    found: dict[str, Power | None] = {}
+    for x, y in zip(first, second, strict=True):
+        scores = [worst_if_missing(analysis.scores) for analysis in (x, y)]
+        found[x.task] = None
+        if min(map(len, scores)) >= INTERVAL_RUNS:
+            found[x.task] = power(
+                seed, scores[0], scores[1], level=level, num_resamples=POWER_RESAMPLES
+            )
+    return found

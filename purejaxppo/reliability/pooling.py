@@ -97,8 +97,9 @@ def _in_range(scores: np.ndarray, range_: Range) -> np.ndarray:
 
 def _thresholds(scores: Sequence[np.ndarray]) -> np.ndarray:
     """From the lowest score, or 0, to the highest, or 1."""
-    ends = np.concatenate([[0.0, 1.0], *scores])
-    return np.linspace(np.nanmin(ends), np.nanmax(ends), THRESHOLDS)
+    known = np.concatenate([[0.0, 1.0], *scores])
+    known = known[np.isfinite(known)]
+    return np.linspace(known.min(), known.max(), THRESHOLDS)
 
 
 def pooled_range(first: np.ndarray, final: np.ndarray) -> tuple[float, float]:

@@ -22,12 +22,12 @@ from purejaxppo.reporting.models import (
     Section,
 )
 from purejaxppo.reporting.pages import gathered, made_by, with_advice
+from purejaxppo.reporting.sentences import verdicts
 from purejaxppo.reporting.sources import Source
-from purejaxppo.reporting.verdicts import verdicts
 from purejaxppo.reporting.words import counted, listed, percent
 
 
-def comparison_page(
+def make_comparison_page(
     sources: Sequence[Source],
     comparison: Comparison,
     plan: Plan,

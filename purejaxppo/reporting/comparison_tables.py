@@ -8,8 +8,8 @@ from purejaxppo.reliability.intervals import Interval
 from purejaxppo.reliability.pairs import Pair
 from purejaxppo.reporting import definitions
 from purejaxppo.reporting.models import Cell, Column, Table, text, word_columns
+from purejaxppo.reporting.sentences import better, of_pair
 from purejaxppo.reporting.tables import entering, framed, interval_cell
-from purejaxppo.reporting.verdicts import better, of_pair
 from purejaxppo.reporting.words import NOTHING, cell_title, p_value, percent
 
 ALL_TASKS = "all tasks"
@@ -124,14 +124,14 @@ def _pair_row(
         text(task or ALL_TASKS),
         interval_cell(chance),
         *_test_cells(by[SCORE], plan),
-        *_test_cells(by[TAIL], plan),
+        *_test_cells(by.get(TAIL), plan),
         Cell("", None) if task is None else _needed(pair, task),
     ]
 
 
-def _test_cells(test: Finding, plan: Plan) -> list[Cell]:
+def _test_cells(test: Finding | None, plan: Plan) -> list[Cell]:
     """Who is better, if anybody, and the corrected p value."""
-    if test.corrected != test.corrected:
+    if test is None or test.corrected != test.corrected:
         return [text(NOTHING), Cell(NOTHING, None)]
     winner = better(test, plan)
     return [text(winner or "neither"), Cell(p_value(test.corrected), test.corrected)]
@@ -139,6 +139,8 @@ def _test_cells(test: Finding, plan: Plan) -> list[Cell]:
 
 def _needed(pair: Pair, task: str) -> Cell:
     found = pair.power[task]
+    if found is None:
+        return Cell(NOTHING, None)
     most = int(found.num_runs[-1])
     if found.needed is None:
         return Cell(f"> {most}", float(most + 1))

@@ -14,8 +14,8 @@ from purejaxppo.reporting.models import (
     Section,
 )
 from purejaxppo.reporting.pages import gathered, made_by, with_advice
+from purejaxppo.reporting.sentences import verdict
 from purejaxppo.reporting.sources import Source
-from purejaxppo.reporting.verdicts import verdict
 from purejaxppo.reporting.words import counted, percent
 
 
@@ -37,6 +37,11 @@ class Part(NamedTuple):
     result: Analysis | None = None
 
     @property
+    def heading(self) -> str:
+        """The name as a sentence begins; an algorithm's is left as it is."""
+        return self.name.capitalize() if self.name == self.quantity else self.name
+
+    @property
     def analysis(self) -> Analysis:
         """What they say."""
         assert self.result is not None
@@ -48,7 +53,7 @@ def analyzed(part: Part, plan: Plan) -> Part:
     return part._replace(result=analyze(part.runs, plan, part.target))
 
 
-def report_page(
+def make_report_page(
     source: Source,
     parts: list[Part],
     plan: Plan,
@@ -76,7 +81,7 @@ def report_page(
         title=_title(parts, source),
         subtitle=_subtitle(parts),
         answers=[
-            f"{part.name}. {verdict(part.analysis, plan)}"
+            f"{part.heading}. {verdict(part.analysis, plan)}"
             if several
             else verdict(part.analysis, plan)
             for part in parts
@@ -117,7 +122,7 @@ def _caveats(source: Source, parts: list[Part], cautions: list[str]) -> list[Cav
 
 def _sections(of: str, part: Part, plan: Plan, several: bool) -> list[Section]:
     """Final returns, learning, cells: keys are the part's own."""
-    prefix = f"{part.name}: " if several else ""
+    prefix = f"{part.heading}: " if several else ""
     return [
         Section(
             f"{of}-final",

@@ -8,7 +8,7 @@ from purejaxppo.reliability.comparing import Comparison
 from purejaxppo.reporting import definitions
 from purejaxppo.reporting.comparison_tables import pairs_table, results_table
 from purejaxppo.reporting.models import Table
-from purejaxppo.reporting.verdicts import verdicts
+from purejaxppo.reporting.sentences import verdicts
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

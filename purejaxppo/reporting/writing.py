@@ -15,10 +15,10 @@ from purejaxppo.reliability.comparing import (
 from purejaxppo.reliability.records import Runs
 from purejaxppo.reporting import definitions
 from purejaxppo.reporting.briefly import cautions
-from purejaxppo.reporting.comparison_page import comparison_page
+from purejaxppo.reporting.comparison_page import make_comparison_page
 from purejaxppo.reporting.documents import versions, write_json
 from purejaxppo.reporting.pages import write_page
-from purejaxppo.reporting.report_page import Part, analyzed, report_page
+from purejaxppo.reporting.report_page import Part, analyzed, make_report_page
 from purejaxppo.reporting.sources import (
     METRICS,
     Source,
@@ -118,7 +118,7 @@ def _read_report(path: Path, rollouts: str | None) -> Study:
     metrics = metrics_of(path)
     sources = [read_source(path, metric=name, rollouts=rollouts) for name in metrics]
     parts = [
-        Part(METRICS[name].capitalize(), METRICS[name], source.records[0])
+        Part(METRICS[name], METRICS[name], source.records[0])
         for name, source in zip(metrics, sources, strict=True)
     ]
     collapses = cautions(store.read_results(path))
@@ -142,7 +142,7 @@ def write_report(study: Study, output: Path, plan: Plan) -> list[Part]:
     check_output(output)
     parts = [analyzed(part, plan) for part in study.parts]
     made = versions()
-    page = report_page(
+    page = make_report_page(
         study.source, parts, plan, study.cautions, made, f"{REPORT}.json"
     )
     target = parts[0].target
@@ -234,7 +234,7 @@ def write_comparison(contest: Contest, output: Path, plan: Plan) -> Comparison:
     check_output(output)
     comparison = compare(contest.records, plan, contest.lows, contest.highs)
     made, data = versions(), f"{COMPARISON}.json"
-    page = comparison_page(
+    page = make_comparison_page(
         contest.sources, comparison, plan, contest.quantity, made, data
     )
     document = {

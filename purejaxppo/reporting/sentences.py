@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from purejaxppo.reliability.analysis import Analysis, Plan
 from purejaxppo.reliability.comparing import Comparison
+from purejaxppo.reliability.comparisons import Power
 from purejaxppo.reliability.findings import SCORE, TAIL, Finding
 from purejaxppo.reliability.intervals import Interval
 from purejaxppo.reliability.pairs import Pair
@@ -123,6 +124,8 @@ def _of_returns(
 def _over_all(pair: Pair, tests: Sequence[Finding], tasks: int, plan: Plan) -> str:
     test = overall(tests, SCORE)
     winner, p = better(test, plan), f"p = {p_value(test.corrected)}"
+    if math.isnan(test.corrected):
+        return f"Over all {tasks} tasks together they cannot be compared."
     if winner is None:
         return f"Over all {tasks} tasks together they cannot be told apart ({p})."
     chance = with_ends(_chance_of(winner, pair, pair.overall_improvement))
@@ -137,19 +140,26 @@ def _on_one_task(
 ) -> str:
     test = overall(tests, SCORE)
     winner, p = better(test, plan), f"p = {p_value(test.corrected)}"
+    if math.isnan(test.corrected):
+        return f"{pair.first} and {pair.second} have no final returns on {task}."
     if winner is None:
-        needed, most = pair.power[task].needed, int(pair.power[task].num_runs[-1])
-        runs = f"about {needed}" if needed else f"more than {most}"
         return (
             f"By final returns {pair.first} and {pair.second} cannot be told apart on "
-            f"{task} with {sizes} ({p}). If the difference is as measured, it takes "
-            f"{runs} of each."
+            f"{task} with {sizes} ({p}).{_needed(pair.power[task])}"
         )
     chance = with_ends(_chance_of(winner, pair, pair.improvement[task]))
     return (
         f"{winner} has better final returns than {_other(pair, winner)} on {task}: "
         f"with probability {chance} a run of it beats one of the other ({p})."
     )
+
+
+def _needed(power: Power | None) -> str:
+    if power is None:
+        return ""
+    most = int(power.num_runs[-1])
+    runs = f"about {power.needed}" if power.needed else f"more than {most}"
+    return f" If the difference is as measured, it takes {runs} of each."
 
 
 def _of_tails(
