@@ -35,6 +35,7 @@ from purejaxppo.reliability.aggregates import (
     std,
     tail_size,
 )
+from purejaxppo.reliability.analysis import Analysis, Plan, analyze
 from purejaxppo.reliability.cells import (
     AcrossRuns,
     Definition,
@@ -44,6 +45,7 @@ from purejaxppo.reliability.cells import (
     cells_within_runs,
     runs_in_cells,
 )
+from purejaxppo.reliability.comparing import Comparison, compare
 from purejaxppo.reliability.comparisons import (
     Contrast,
     Power,
@@ -74,19 +76,24 @@ from purejaxppo.reliability.table import markdown, render
 
 __all__ = [
     "AcrossRuns",
+    "Analysis",
+    "Comparison",
     "Contrast",
     "Definition",
     "Interval",
+    "Plan",
     "Power",
     "Quartiles",
     "Runs",
     "Summary",
     "WithinRuns",
+    "analyze",
     "binned",
     "bootstrap",
     "cell_intervals",
     "cells_across_runs",
     "cells_within_runs",
+    "compare",
     "corrected",
     "curve_range",
     "cvar",

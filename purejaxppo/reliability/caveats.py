@@ -27,6 +27,7 @@ def caveats_of(runs: Runs, summary: Summary, definition: Definition) -> list[str
     """
     return [
         *warnings(summary),
+        *_of_infinite(runs),
         *_of_few_runs(summary, definition),
         *_of_time(runs, definition),
         *_of_units(runs, definition),
@@ -66,6 +67,13 @@ def _of_few_runs(summary: Summary, definition: Definition) -> list[str]:
     return found
 
 
+def _of_infinite(runs: Runs) -> list[str]:
+    infinite = int(np.isinf(runs.curves).any(axis=1).sum())
+    if not infinite:
+        return []
+    return [f"{infinite} of {len(runs.curves)} runs have infinite returns."]
+
+
 def _of_time(runs: Runs, definition: Definition) -> list[str]:
     points = len(runs.env_steps)
     if points == 1:
@@ -100,7 +108,8 @@ def _of_time(runs: Runs, definition: Definition) -> list[str]:
 def _of_units(runs: Runs, definition: Definition) -> list[str]:
     if not definition.normalize or len(runs.env_steps) == 1:
         return []
-    unit = curve_range(np.asarray(runs.curves, np.float64))
+    curves = np.asarray(runs.curves, np.float64)
+    unit = curve_range(np.where(np.isinf(curves), np.nan, curves))
     flat, seen = int((unit <= 0).sum()), int(np.isfinite(unit).sum())
     if not flat:
         return []

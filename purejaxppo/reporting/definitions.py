@@ -141,7 +141,8 @@ def cell_definitions(of: Definition) -> dict[str, str]:
         ),
         "risk_across_runs": (
             f"{filtered}{unit['each']}; the mean of the worst {tail} of runs (CVaR) "
-            f"{every}; {thirds}. Higher is better."
+            f"{every}; {thirds}. Higher is better. In its own range a run that hardly "
+            f"rises looks good: read it beside the final returns."
         ),
         "dispersion_across_rollouts": (
             f"{episodes}; their {measure}{unit['policy']}; median over runs. Lower is "

@@ -27,14 +27,16 @@ def number(value: float, digits: int = 4) -> str:
     """
     if not math.isfinite(value):
         return NOTHING if math.isnan(value) else _signed("∞", value)
-    exponent = _exponent(abs(value))
-    scaled = float(f"{value:.{digits}g}") / 10.0**exponent
-    whole = len(str(int(abs(scaled))))
-    text = f"{abs(scaled):,.{max(0, digits - whole)}f}"
-    text = text.rstrip("0").rstrip(".") if "." in text else text
+    rounded = float(f"{value:.{digits}g}")
+    exponent = _exponent(abs(rounded))
     if exponent == 0 and abs(value) >= 10**digits:
-        text = f"{abs(value):,.0f}"
-    return _signed(text, value) + _power(exponent)
+        rounded = value  # All digits before the point are written.
+    scaled, places = abs(rounded) / 10.0**exponent, digits
+    if scaled >= 10**digits:
+        places = len(str(int(scaled)))
+    text = np.format_float_positional(scaled, places, fractional=False, trim="-")
+    whole, point, rest = text.partition(".")
+    return _signed(f"{int(whole):,}{point}{rest}", value) + _power(exponent)
 
 
 def estimate(interval: Interval) -> str:
