@@ -229,7 +229,7 @@ NOTES = (
     "step to step, positions differ by hundredths.\n\n"
     "MinAtar's games are shown as curves, at the budget that this machine allows, 2 "
     "to 3 % of the usual one. Others report 28 (Breakout), 15 (Asterix), 58 "
-    "(Freeway), 131 (SpaceInvaders) at 1e7 steps: the same commands with `--total- "
+    "(Freeway), 131 (SpaceInvaders) at 1e7 steps: the same commands with `--total-"
     "timesteps 1e7`, on a GPU."
 )
 
