@@ -62,7 +62,7 @@ def test_the_defaults_are_those_of_the_reference():
     assert (definition.threshold, definition.grid) == (0.01, 1000)
 
 
-@pytest.mark.parametrize("every", [1 / 3, 0.3, 2 / 9, 0.2, 0.05, 0.001])
+@pytest.mark.parametrize("every", [1 / 3, 0.3, 2 / 9, 0.2, 0.05, 2 / 45, 0.001])
 def test_every_time_frame_has_a_point(every):
     definition = Definition(every=every)
     points = definition.points
@@ -224,11 +224,13 @@ def test_before_the_first_step_there_is_nothing_to_see():
     definition = Definition(normalize=False, alpha=0.25)
     across = reliability.cells_across_runs(late, curves, definition)(ones(curves))
     assert np.isfinite(np.array(across)).all()
-    very_late = STEPS + 200_000
-    across = reliability.cells_across_runs(very_late, curves, definition)(ones(curves))
+    # From 121,000 to 320,000: the first third's last point is 104,000, its window
+    # 16,000 wide.
+    later = STEPS + 120_000
+    across = reliability.cells_across_runs(later, curves, definition)(ones(curves))
     assert np.isnan(np.array(across)[:, 0]).all()
     assert np.isfinite(np.array(across)[:, 1:]).all()
-    within = reliability.cells_within_runs(very_late, curves, definition=definition)
+    within = reliability.cells_within_runs(later, curves, definition=definition)
     assert np.isnan(within.dispersion_across_time[:, 0]).all()
 
 
@@ -242,6 +244,23 @@ def test_few_points_make_no_cell_but_no_error(points):
     if points == 1:
         assert np.isnan(found["risk_across_runs"]).all()
         assert np.isnan(found["dispersion_across_runs"]).all()
+
+
+@pytest.mark.parametrize(
+    ("steps", "shape", "message"),
+    [
+        ([0], (2, 1), "Expected env_steps to end after step 0, got [0.0]."),
+        ([-2, -1], (2, 2), "Expected env_steps to end after step 0, got [-1.0]."),
+        ([], (2, 0), "Expected env_steps to end after step 0, got []."),
+        ([1], (2, 2), "Expected env_steps to be [time] = (2,), got (1,)."),
+        ([2, 1], (2, 2), "Expected env_steps to be finite and to increase."),
+    ],
+)
+def test_steps_that_are_no_training(steps, shape, message):
+    for cells in (reliability.cells_within_runs, reliability.cells_across_runs):
+        with pytest.raises(ValueError) as error:
+            cells(np.array(steps), np.ones(shape))
+        assert str(error.value) == message
 
 
 def test_constant_curves_have_no_unit():

@@ -159,6 +159,16 @@ def test_equal_and_disjoint_runs():
     assert reliability.permutation_test(0, mixed, other, 99).p_value == 1
 
 
+def test_differences_that_are_equal_but_for_rounding_count():
+    # The mean of these depends on their order in the last bit; that of tens does not.
+    x, y = np.array([0.1, 0.7, 0.2]), np.array([1.3, 0.9, 1.1])
+    p_values = [
+        reliability.permutation_test_of(0, np.mean, [a], [b], 500).p_value
+        for a, b in ((x, y), (np.round(10 * x), np.round(10 * y)))
+    ]
+    assert p_values[0] == p_values[1] == pytest.approx(0.1, abs=0.03)
+
+
 def test_p_values_are_uniform_where_nothing_differs():
     found = [
         reliability.permutation_test(i, [a], [b], 199).p_value

@@ -273,6 +273,22 @@ def test_bias_and_skew_move_the_ends():
     assert found["percentile"].low < found["bc"].low < found["bca"].low
 
 
+def test_an_estimate_below_all_resamples_counts_as_half_of_one():
+    # Any resample but all runs once has a larger sum of squares.
+    counts = reliability.resample(0, [(9,)], 200)
+    weight = normal(28, 9)[:, None] / 100
+
+    def squares(c):
+        return np.sum(c**2 + c * weight, axis=0)
+
+    got = reliability.bootstrap(squares, counts, method="bc")
+    values = squares(counts[0])
+    assert got.estimate < values.min()
+    shift = scipy.stats.norm.ppf(0.5 / 200)
+    levels = scipy.stats.norm.cdf(2 * shift + scipy.stats.norm.ppf([0.025, 0.975]))
+    close([got.low, got.high], np.quantile(values, levels))
+
+
 # --- nothing to resample, nothing that changes ----------------------------------------
 
 
@@ -467,3 +483,16 @@ def test_counts_of_a_key_for_scores_of_numpy():
     expected, got = intervals_of(as_numpy), jax.jit(intervals_of)(counts)
     for name in statistics:
         np.testing.assert_allclose(got[name], expected[name], rtol=1e-4, atol=1e-6)
+
+
+def test_small_scores_keep_their_acceleration_in_float32():
+    scores = normal(26, 12) ** 2
+    counts = [count_draws(draws_of(27, 12))]
+
+    def interval(scores):
+        return reliability.bootstrap(
+            lambda c: reliability.mean(scores[:, None], c), counts, method="bca"
+        )
+
+    small = jax.jit(interval)(jnp.asarray(scores * 1e-15))
+    np.testing.assert_allclose(small, 1e-15 * np.array(interval(scores)), rtol=1e-4)

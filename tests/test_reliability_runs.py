@@ -164,6 +164,14 @@ def test_resampled_of_nothing_and_of_one_observation():
     np.testing.assert_array_equal(one, [[3] * 3, [NAN] * 3])
 
 
+def test_resampled_constants_stay_as_they_are():
+    curve = np.full(30, 0.1)
+    grid = np.linspace(0, 40, 77)
+    for values in (curve, missing_some(curve, 3)):
+        got = reliability.resampled(np.arange(30), values, grid)
+        np.testing.assert_array_equal(got, np.full(77, 0.1))
+
+
 def test_resampled_between_infinite_observations():
     curve = np.array([1, np.inf, 2, -np.inf, -np.inf])
     got = reliability.resampled(

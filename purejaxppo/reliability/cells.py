@@ -28,6 +28,7 @@ from purejaxppo.reliability.across_runs import (
 from purejaxppo.reliability.across_time import (
     Measure,
     check_measure,
+    check_steps,
     curve_range,
     dispersion_across_time,
     in_units,
@@ -163,13 +164,14 @@ def cells_within_runs(
         definition: of the cells.
 
     Raises:
-        ValueError: steps do not fit the curves.
+        ValueError: steps do not fit the curves, or end at 0.
     """
     xp, curves = as_floating(curves)
-    steps, of = np.asarray(env_steps, float), definition
+    steps, of = check_steps(env_steps, curves), definition
+    last = _last(steps)
     unit = curve_range(curves) if of.normalize else xp.ones_like(curves[:, 0])
     spread = dispersion_across_time(
-        steps, curves, of.points * steps[-1], of.window * steps[-1], of.measure
+        steps, curves, of.points * last, of.window * last, of.measure
     )
     dispersion = risk = None
     if rollouts is not None:
@@ -200,7 +202,7 @@ def cells_across_runs(
         counts `[runs, resamples]` -> cells `[3, resamples]`.
 
     Raises:
-        ValueError: steps do not fit the curves.
+        ValueError: steps do not fit the curves, or end at 0.
     """
     of_all = levels(env_steps, curves, definition)
     return partial(cells_of_levels, of_all, definition=definition)
@@ -232,11 +234,12 @@ def levels(
         ValueError: steps do not fit the curves.
     """
     xp, curves = as_floating(curves)
-    of, grid = definition, regular(env_steps, definition.grid)
-    smooth = low_pass(resampled(env_steps, curves, grid), of.threshold)
-    distance = np.abs(grid[None] - of.points[:, None] * grid[-1])
+    of, steps = definition, check_steps(env_steps, curves)
+    last, grid = _last(steps), regular(steps, of.grid)
+    smooth = low_pass(resampled(steps, curves, grid), of.threshold)
+    distance = np.abs(grid[None] - of.points[:, None] * last)
     # Before the first step there is nothing to see.
-    near = distance.min(axis=1) < of.window * grid[-1] / 2
+    near = distance.min(axis=1) < of.window * last / 2
     level = xp.where(near, smooth[:, distance.argmin(axis=1)], xp.nan)
     return Levels(level=level, unit=curve_range(curves) if of.normalize else None)
 
@@ -260,6 +263,15 @@ def cells_of_levels(
         of.in_frames(dispersion_across_runs(level, unit, of.measure, times)),
         of.in_frames(risk_across_runs(level, of.alpha, unit, times)),
     )
+
+
+def _last(steps: np.ndarray) -> float:
+    """The end of the training, which points and windows are shares of."""
+    if steps.size == 0 or not steps[-1] > 0:
+        raise ValueError(
+            f"Expected env_steps to end after step 0, got {steps[-1:].tolist()}."
+        )
+    return float(steps[-1])
 
 
 def runs_in_cells(

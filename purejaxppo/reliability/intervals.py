@@ -195,7 +195,7 @@ def _shifted(
         room = 1 - bend * moved
         # Without room the level is as far out as it can be.
         level = shift + moved / xp.where(room > 0, room, 1)
-        level = xp.where(room > 0, level, xp.sign(moved) * xp.inf)
+        level = xp.where(room > 0, level, xp.where(moved > 0, xp.inf, -xp.inf))
         levels.append(_normal(xp).ndtr(xp.where(xp.isnan(room), xp.nan, level)))
     return levels
 
@@ -229,9 +229,11 @@ def _acceleration(statistic: Statistic, counts: Sequence[Array]) -> Array:
         deviations.append((1 - 1 / size) * gap(mean, without))
     xp = deviations[0].__array_namespace__()
     d = xp.concat(deviations, axis=-1)
+    # In units of the largest: the cubes of small ones are 0 in float32.
+    most = xp.max(xp.abs(d), axis=-1, keepdims=True)
+    d = d / xp.where(most == 0, 1, most)
     squares = xp.sum(d**2, axis=-1)
-    scale = 6 * xp.where(squares == 0, 1, squares) ** 1.5
-    return xp.sum(d**3, axis=-1) / scale
+    return xp.sum(d**3, axis=-1) / (6 * xp.where(squares == 0, 1, squares) ** 1.5)
 
 
 def _normal(xp: Any) -> Any:

@@ -52,8 +52,7 @@ def strip(
         _draw(axes, row, values[np.isfinite(values)], alpha)
     if given:
         _heads(axes, alpha)
-    whiskers.scaled(axes, 6 if width > 5 else 4)
-    axes.margins(x=0.04)
+    whiskers.scaled(axes, 6 if width > 5 else 4, margin=0.04)
     facets.axis_labels(axes, ylabel, "")
     if not given:
         style.say(axes, "no data")
@@ -139,8 +138,8 @@ def _mark(
 
 def _heads(axes: Axes, alpha: float) -> None:
     """Say above the numbers what they are."""
-    rows.beside(axes, -0.75, "IQM", style.CENTRE, _IQM)
-    rows.beside(axes, -0.75, f"CVaR\n{words.percent(alpha)}", style.TAIL, _CVAR)
+    rows.heading(axes, "IQM", style.CENTRE, _IQM)
+    rows.heading(axes, f"CVaR\n{words.percent(alpha)}", style.TAIL, _CVAR)
 
 
 def _key(figure: Figure, alpha: float) -> None:

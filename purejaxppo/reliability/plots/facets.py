@@ -82,11 +82,11 @@ def behind(axes: Axes, lines: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
 
 
 def headline(figure: Figure, title: str | None) -> None:
-    """Write the title of a figure above all panels, from its left edge."""
+    """Write the title of a figure above all panels, in three lines at the most."""
     if title:
         letters = style.characters(figure.get_figwidth(), 1.08)
         figure.suptitle(
-            words.wrapped(title, letters),
+            words.wrapped(title, letters, 3),
             x=0.005,
             ha="left",
             fontweight="bold",

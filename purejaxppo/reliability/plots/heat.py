@@ -33,30 +33,28 @@ def improvement(
     title: str | None = None,
     width: float = style.DOUBLE,
 ) -> Figure:
-    """Draw the probability that a run of the row is better than one of the column.
+    """Draw how probable it is that a run of the row beats one of the column.
 
-    Blue where the row is, vermillion where the column is, white at one half; bold
+    Blue where the row does, vermillion where the column does, white at one half; bold
     where the interval leaves one half out. The diagonal is empty.
 
     Args:
         names: of n algorithms.
         probabilities: `[n, n]` in [0, 1], NaN where not known.
-        low: `[n, n]`, lower ends of the intervals.
-        high: `[n, n]`, upper ends.
-        title: above the figure, in place of what it shows.
-        width: of the figure, inches; few algorithms take less, very many more.
+        low: `[n, n]`, ends of the intervals.
+        high: likewise.
+        title: in place of what is shown.
+        width: inches; few algorithms take less, very many more.
 
     Raises:
         ValueError: a shape is not `[n, n]`.
     """
-    tables = {"probabilities": probabilities, "low": low, "high": high}
-    values = [_checked(name, table, len(names)) for name, table in tables.items()]
-    labels = min(1.4, 0.3 * width)
-    cell = np.clip((width - labels - 0.1) / max(1, len(names)), _LEAST, 0.85)
-    figure, axes = style.one_panel(
-        max(len(names) * cell + labels, 3.2), len(names) * min(cell, 0.42) + 1.3
-    )
-    axes.grid(False)
+    given = ("probabilities", probabilities), ("low", low), ("high", high)
+    values = [_checked(name, table, len(names)) for name, table in given]
+    labels, count = min(1.4, 0.3 * width), len(names)
+    cell = np.clip((width - labels - 0.1) / max(1, count), _LEAST, 0.85)
+    size = max(count * cell + labels, 3.2), count * min(cell, 0.42) + 1.3
+    figure, axes = style.one_panel(*size, grid=None)
     facets.headline(figure, title or _SHOWN)
     if len(names) < 2:
         style.say(axes, "two algorithms make a comparison" if names else "no data")

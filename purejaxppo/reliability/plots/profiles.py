@@ -83,7 +83,7 @@ def _overlaid(drawn: Sequence[Profile], xlabel: str, width: float) -> Figure:
     figure, axes = style.one_panel(width, min(2.9, 0.85 * width))
     for profile in drawn:
         _draw(axes, profile)
-    _scale(axes)
+    _scale(axes, 6 if width > 5 else 4)
     facets.axis_labels(axes, xlabel, _YLABEL)
     if drawn:
         _names(figure, drawn)
@@ -122,7 +122,7 @@ def _draw(axes: Axes, profile: Profile) -> None:
     )
 
 
-def _scale(axes: Axes, most: int | None = None) -> None:
+def _scale(axes: Axes, most: int) -> None:
     axes.set_ylim(-0.02, 1.02)
     axes.margins(x=0.02)
     axes.axhline(0.5, color=style.FAINT, linewidth=0.6, linestyle=":", zorder=0.5)

@@ -1,6 +1,7 @@
 """A row for each algorithm: its name on the left, numbers on the right."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -34,18 +35,27 @@ def note(axes: Axes, y: float, text: str) -> None:
 
 def beside(axes: Axes, y: float, text: str, color: str, points: float) -> None:
     """Write to the right of a row, the text's end so many points from the axes."""
-    axes.annotate(
-        text,
-        (1, y),
-        xycoords=axes.get_yaxis_transform(),
-        xytext=(points, 0),
-        textcoords="offset points",
-        ha="right",
-        va="center",
-        fontsize=style.points(0.83),
-        color=color,
-        annotation_clip=False,
-    )
+    across = axes.get_yaxis_transform()
+    axes.annotate(text, (1, y), xycoords=across, **_column(color, (points, 0)))
+
+
+def heading(axes: Axes, text: str, color: str, points: float) -> None:
+    """Write above what is `beside` the rows, as far from the axes."""
+    look: dict[str, Any] = {**_column(color, (points, 3)), "va": "bottom"}
+    axes.annotate(text, (1, 1), xycoords="axes fraction", **look)
+
+
+def _column(color: str, offset: tuple[float, float]) -> dict[str, Any]:
+    """The look of a text that ends at an offset, in points."""
+    return {
+        "xytext": offset,
+        "textcoords": "offset points",
+        "ha": "right",
+        "va": "center",
+        "fontsize": style.points(0.83),
+        "color": color,
+        "annotation_clip": False,
+    }
 
 
 def panel_labels(names: Sequence[str], width: float, lines: int) -> list[str]:

@@ -6,11 +6,13 @@ text is anchored, so that nothing runs into anything. A PDF holds the font itsel
 TrueType, which printers and journals take.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+Grid: TypeAlias = Literal["both", "x", "y"] | None
 
 SINGLE, DOUBLE = 3.3, 6.9
 """Widths of one and of two columns of a printed page, in inches."""
@@ -54,7 +56,7 @@ DARK = (
 # The grounds of a table of numbers and the letters on them, which stay as they are on
 # any page: none of them is a variable.
 WORSE, EVEN, BETTER = "#D45D00", "#FBFBFB", "#0071B1"
-ON_LIGHT, ON_DARK = "#1A1A1A", "#FDFDFD"
+ON_LIGHT, ON_DARK = "#000000", "#FFFFFE"
 
 MOST_POINTS = 10_000
 """More than these are drawn as an image, also in an SVG or a PDF: megabytes else."""
@@ -103,11 +105,11 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def one_panel(width: float, height: float) -> tuple[Figure, Axes]:
+def one_panel(width: float, height: float, grid: Grid = "both") -> tuple[Figure, Axes]:
     """Return a figure of one panel, inches, and that panel."""
     figure = new_figure(width, height)
     axes = figure.add_subplot()
-    tidy(axes)
+    tidy(axes, grid)
     return figure, axes
 
 
@@ -122,7 +124,7 @@ def characters(width: float, share: float = 1) -> int:
     return max(6, int(72 * width / (0.6 * points(share))))
 
 
-def tidy(axes: Axes, grid: Literal["both", "x", "y"] | None = "both") -> None:
+def tidy(axes: Axes, grid: Grid = "both") -> None:
     """Take away what says nothing: the box, long ticks, a heavy grid."""
     # Ticks are made late, when these settings are no longer in force: said here.
     axes.tick_params(

@@ -86,10 +86,15 @@ def _without_interval(axes: Axes, x: float, y: float) -> None:
     )
 
 
-def scaled(axes: Axes, most: int = 3) -> None:
+def scaled(axes: Axes, most: int = 3, margin: float = 0.12) -> None:
     """Scale a panel to what is drawn in it; nothing has no scale."""
     if axes.get_lines():
-        axes.margins(x=0.12)
+        axes.margins(x=margin)
+        low, high = axes.get_xlim()
+        # What agrees in three digits is one point: its ticks could not be read.
+        least = 1e-3 * max(abs(low), abs(high))
+        if high - low < least:
+            axes.set_xlim((low + high - least) / 2, (low + high + least) / 2)
         words.plain_numbers(axes.xaxis, most)
     else:
         axes.set_xticks([])

@@ -25,7 +25,7 @@ def number(value: float, digits: int = 3, suffix: bool = True) -> str:
     if not math.isfinite(value):
         return "n/a" if math.isnan(value) else ("∞" if value > 0 else "−∞")
     # Rounded first: 999.9 is 1k, not 1000.
-    value = float(f"{value:.{digits}g}")
+    value = float(f"{value:.{digits}g}") + 0.0  # No "−0".
     size = abs(value)
     group = int(math.log10(size) / 3 + 1e-12) if suffix and size >= 1000 else 0
     if group >= len(_SUFFIXES):
@@ -69,10 +69,19 @@ def _rounded(values: np.ndarray, digits: int) -> np.ndarray:
 
 
 def plain_numbers(axis: Axis, most: int | None = None) -> None:
-    """Label an axis with `number`, with `most` intervals or as many as fit."""
-    if most:
-        axis.set_major_locator(MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10]))
+    """Label an axis with `number`, with `most` intervals or as many as fit.
+
+    Args:
+        axis: of axes whose limits are final.
+        most: half as many where the labels are long.
+    """
     axis.set_major_formatter(Numbers())
+    if most:
+        steps = [1, 2, 2.5, 5, 10]
+        axis.set_major_locator(MaxNLocator(nbins=most, steps=steps))
+        labels = Numbers().format_ticks(axis.get_majorticklocs().tolist())
+        if max(map(len, labels), default=0) > 6:
+            axis.set_major_locator(MaxNLocator(nbins=most // 2, steps=steps))
 
 
 def percent(share: float) -> str:
@@ -80,9 +89,9 @@ def percent(share: float) -> str:
     return f"{100 * share:g} %"
 
 
-def counted(count: int, thing: str = "run") -> str:
+def counted(count: int) -> str:
     """Return "1 run", "2 runs"."""
-    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+    return f"{count} run" if count == 1 else f"{count} runs"
 
 
 def observed_of(observed: int, everything: int) -> str:

@@ -19,7 +19,7 @@ _SVG = "http://www.w3.org/2000/svg"
 def save(figure: Figure, path: str | Path, dpi: int = 150) -> None:
     """Write the figure; the suffix of the path is its format.
 
-    Equal figures become equal files.
+    Figures drawn from equal input become equal files.
 
     Args:
         figure: of this package.
@@ -40,8 +40,8 @@ def save(figure: Figure, path: str | Path, dpi: int = 150) -> None:
 def svg(figure: Figure) -> str:
     """Return the figure as an `<svg>` element to stand in a page among others.
 
-    Equal figures give equal text. Its ids begin with a digest of the figure, so that
-    those of others are different; two equal ones on one page need a
+    Figures drawn from equal input give equal text. Its ids begin with a digest of the
+    figure, so that those of others are different; two equal ones on one page need a
     `figure.set_gid(...)` each. Colours are CSS variables `--plot-ink`, `--plot-paper`
     and so on, as in print unless the page sets them: `DARK` for a dark one.
 
