@@ -307,6 +307,21 @@ def test_both_returns_of_a_study_are_reported(folder, tmp_path):
     ]
 
 
+def test_a_study_that_stopped_is_reported_as_such(tmp_path):
+    path = tmp_path / "stopped"
+    studies.leave_study(path, "One-v0", studies.returns(0, 12, 100.0))
+    facts = {"status": "incomplete", "updates": 60, "num_updates": 90}
+    store.write_environment(path, facts)
+    (study,) = reporting.read_reports([path])
+    reporting.write_report(study, path, PLAN)
+    found = json.loads((path / "report.json").read_text())
+    assert found["caveats"][0] == {
+        "text": f"Incomplete: the study in {path} stopped after 60 of 90 updates.",
+        "about": [],
+    }
+    assert "stopped after 60 of 90 updates" in (path / "report.html").read_text()
+
+
 def test_runs_from_elsewhere_are_reported(folder, tmp_path):
     studies = [read_study(folder / name) for name in ("plain-one", "plain-two")]
     write(studies, tmp_path / "runs.csv")

@@ -1,7 +1,7 @@
 """Algorithms x tasks: all that one comparison of them says, in one record."""
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations, product
+from itertools import chain, combinations, product
 from typing import NamedTuple
 
 import numpy as np
@@ -59,13 +59,11 @@ def compare(
     Args:
         records: the runs of each algorithm on each task.
         plan: how they are analysed.
-        lows: task -> final return that counts as 0; measured where it is not given, see
-            `pooling.pooled_range`.
+        lows: task -> final return that counts as 0; see `pooling.reference_range`.
         highs: task -> final return that counts as 1, and target of the optimality gap.
 
     Raises:
-        ValueError: fewer than two algorithms; one that lacks a task, or has it twice; a
-            reference score of another task, or a high one not above the low one.
+        ValueError: as `check_records` and `check_references` say.
     """
     lows, highs = lows or {}, highs or {}
     algorithms, tasks = check_records(records)
@@ -73,13 +71,13 @@ def compare(
     found = {(runs.algorithm, runs.task): _as_float64(runs) for runs in records}
     runs = {name: [found[name, task] for task in tasks] for name in algorithms}
     analyses = {
-        name: [analyze(of, plan, highs.get(of.task)) for of in runs[name]]
-        for name in algorithms
+        name: [analyze(r, plan, highs.get(r.task)) for r in of]
+        for name, of in runs.items()
     }
     ranges = _ranges(runs, analyses, lows, highs)
     counts = _resample(analyses, plan)
     tests = _findings(runs, analyses, ranges, plan)
-    flat = [analysis for of in analyses.values() for analysis in of]
+    flat = list(chain.from_iterable(analyses.values()))
     return Comparison(
         algorithms=algorithms,
         tasks=tasks,

@@ -91,37 +91,57 @@ def compare_pair(
         Tests, not yet corrected.
     """
     measures = measures_of([*first, *second])
-    generator = np.random.default_rng(plan.seed)
+    by_run, across_runs = _dealt(first, second, levels, ranges, plan)
+    names, tasks = (first[0].algorithm, second[0].algorithm), [a.task for a in first]
+    alone = [
+        finding
+        for task, dealt in zip(tasks, by_run, strict=True)
+        for finding in _findings(names, task, measures, contrasts([dealt]))
+        if is_of_scores(finding)
+    ]
+    found = contrasts(by_run) + contrasts(across_runs)
+    # Without a range there is no unit in which tails compare over tasks.
+    in_units = all(high > low for low, high in ranges)
+    over_all = [
+        finding
+        for finding in _findings(names, None, measures, found)
+        if in_units or finding.measure != TAIL
+    ]
+    return alone + over_all
+
+
+def _dealt(
+    first: Sequence[Analysis],
+    second: Sequence[Analysis],
+    levels: Sequence[tuple[Levels, Levels]],
+    ranges: Sequence[tuple[float, float]],
+    plan: Plan,
+) -> tuple[list[Dealt], list[Dealt]]:
+    """Each task's dealings of what runs have, and of what only all together have."""
+    measures = measures_of([*first, *second])
+    generator, another = (np.random.default_rng(plan.seed) for _ in range(2))
     by_run = [
         _deal_by_run(generator, x, y, span[1] - span[0], measures, plan)
         for x, y, span in zip(first, second, ranges, strict=True)
     ]
-    generator = np.random.default_rng(plan.seed)
     across_runs = [
-        _deal_across_runs(generator, x, y, level, plan)
+        _deal_across_runs(another, x, y, level, plan)
         for x, y, level in zip(first, second, levels, strict=True)
     ]
-    names = (first[0].algorithm, second[0].algorithm)
+    return by_run, across_runs
 
-    def finding(measure: Measure, task: str | None, contrast: Contrast) -> Finding:
-        return Finding(*names, *measure, task, *contrast, corrected=np.nan)
 
-    alone = [
-        finding(measure, x.task, contrast)
-        for x, task in zip(first, by_run, strict=True)
-        for measure, contrast in zip(measures, contrasts([task]), strict=False)
-        if measure.name in (SCORE, TAIL)
+def _findings(
+    names: tuple[str, str],
+    task: str | None,
+    measures: Sequence[Measure],
+    found: Sequence[Contrast],
+) -> list[Finding]:
+    """One for each contrast, of the measures in their order."""
+    return [
+        Finding(*names, *measure, task, *contrast, corrected=np.nan)
+        for measure, contrast in zip(measures, found, strict=False)
     ]
-    # Without a range there is no unit in which tails compare over tasks.
-    in_units = all(high > low for low, high in ranges)
-    over_all = [
-        finding(measure, None, contrast)
-        for measure, contrast in zip(
-            measures, contrasts(by_run) + contrasts(across_runs), strict=True
-        )
-        if in_units or measure.name != TAIL
-    ]
-    return alone + over_all
 
 
 def correct(found: Sequence[Finding], plan: Plan) -> list[Finding]:

@@ -46,31 +46,24 @@ def make_comparison_page(
         data: name of the file with all numbers.
     """
     records = [runs for source in sources for runs in source.records]
-    runs = counted(sum(len(analysis.scores) for analysis in comparison.analyses))
-    algorithms = counted(len(comparison.algorithms), "algorithm")
-    tasks = listed(comparison.tasks)
+    origin: list[Block] = [
+        settings.differences_table(sources),
+        settings.origins_table(sources, versions),
+    ]
+    blocks = {
+        ("final", "Final returns"): _final(comparison, records, plan, metric),
+        ("better", "Which is better"): _pairs(comparison, plan),
+        ("pool", "All tasks together"): _pooled(comparison, plan),
+        ("reliability", "Dispersion and risk"): _cells(comparison, plan),
+        ("origin", "What was run"): origin,
+        ("definitions", "Definitions"): _definitions(plan),
+    }
     return Page(
         title=_title(comparison),
-        subtitle=f"{runs} in all: {algorithms} on {tasks}, by their {metric}",
+        subtitle=_subtitle(comparison, metric),
         answers=verdicts(comparison, plan),
         caveats=_caveats(sources, comparison),
-        sections=[
-            Section(
-                "final", "Final returns", _final(comparison, records, plan, metric)
-            ),
-            Section("better", "Which is better", _pairs(comparison, plan)),
-            Section("pool", "All tasks together", _pooled(comparison, plan)),
-            Section("reliability", "Dispersion and risk", _cells(comparison, plan)),
-            Section(
-                "origin",
-                "What was run",
-                [
-                    settings.differences_table(sources),
-                    settings.origins_table(sources, versions),
-                ],
-            ),
-            Section("definitions", "Definitions", _definitions(plan)),
-        ],
+        sections=[Section(*names, of) for names, of in blocks.items()],
         data=data,
         made=made_by(versions),
     )
@@ -81,6 +74,14 @@ def _title(comparison: Comparison) -> str:
     if len(names) > 4:
         return f"Which of {len(names)} algorithms is most reliable?"
     return f"{listed(names)}: which is more reliable?"
+
+
+def _subtitle(comparison: Comparison, metric: str) -> str:
+    runs = counted(sum(len(analysis.scores) for analysis in comparison.analyses))
+    algorithms = counted(len(comparison.algorithms), "algorithm")
+    return (
+        f"{runs} in all: {algorithms} on {listed(comparison.tasks)}, by their {metric}"
+    )
 
 
 def _caveats(sources: Sequence[Source], comparison: Comparison) -> list[Caveat]:

@@ -103,56 +103,75 @@ def score_definitions(plan: Plan, target: float | None = None) -> dict[str, str]
 
 def cell_definitions(of: Definition) -> dict[str, str]:
     """Of the cells; what is said of units only where they are normalised."""
-    measure, tail = MEASURES[of.measure], percent(of.alpha)
-    every = f"every {percent(of.every)} of the training from {percent(of.every / 2)} on"
+    return {**_of_time(of), **_of_runs(of), **_of_rollouts(of)}
+
+
+def _of_time(of: Definition) -> dict[str, str]:
     changes = "Changes per environment step from one observation to the next"
-    episodes = "Returns of the episodes that a run's final policy plays"
-    thirds = "median of these points in each third of the training"
-    units = {
-        "run": "; in units of the run's curve range",
-        "runs": "; in units of the runs' median curve range",
-        "each": ", each run in units of its curve range",
-        "policy": "; in units of their median",
+    unit = "; in units of the run's curve range" if of.normalize else ""
+    tail = percent(of.alpha)
+    return {
+        "dispersion_across_time": (
+            f"{changes}, (y₂ − y₁) / (t₂ − t₁); their {MEASURES[of.measure]} in the "
+            f"window of {percent(of.window)} of the training that ends at each point, "
+            f"{_every(of)}{unit}; {THIRDS}; median over runs. Lower is better."
+        ),
+        "short_term_risk": (
+            f"{changes}; the mean of a run's worst {tail} (CVaR){unit}; median over "
+            f"runs. Higher is better."
+        ),
+        "long_term_risk": (
+            f"Drawdown: how far below its best until then a run is; the mean of a "
+            f"run's largest {tail} (CVaR){unit}; median over runs. Lower is better."
+        ),
     }
-    unit = {name: text if of.normalize else "" for name, text in units.items()}
+
+
+def _of_runs(of: Definition) -> dict[str, str]:
     filtered = (
         f"Curves on a grid of {of.grid:,} points, low-pass filtered (Butterworth of "
         f"order {ORDER} at {of.threshold:g} of the Nyquist frequency, forwards and "
         f"backwards)"
     )
+    unit = "; in units of the runs' median curve range" if of.normalize else ""
+    each = ", each run in units of its curve range" if of.normalize else ""
+    caution = (
+        " In its own range a run that hardly rises looks good: read it beside the "
+        "final returns."
+    )
     return {
-        "dispersion_across_time": (
-            f"{changes}, (y₂ − y₁) / (t₂ − t₁); their {measure} in the window of "
-            f"{percent(of.window)} of the training that ends at each point, {every}"
-            f"{unit['run']}; {thirds}; median over runs. Lower is better."
-        ),
-        "short_term_risk": (
-            f"{changes}; the mean of a run's worst {tail} (CVaR){unit['run']}; median "
-            f"over runs. Higher is better."
-        ),
-        "long_term_risk": (
-            f"Drawdown: how far below its best until then a run is; the mean of a "
-            f"run's largest {tail} (CVaR){unit['run']}; median over runs. Lower is "
-            f"better."
-        ),
         "dispersion_across_runs": (
-            f"{filtered}; {measure} over runs {every}{unit['runs']}; {thirds}. Lower "
-            f"is better."
+            f"{filtered}; {MEASURES[of.measure]} over runs {_every(of)}{unit}; "
+            f"{THIRDS}. Lower is better."
         ),
         "risk_across_runs": (
-            f"{filtered}{unit['each']}; the mean of the worst {tail} of runs (CVaR) "
-            f"{every}; {thirds}. Higher is better. In its own range a run that hardly "
-            f"rises looks good: read it beside the final returns."
-        ),
-        "dispersion_across_rollouts": (
-            f"{episodes}; their {measure}{unit['policy']}; median over runs. Lower is "
-            f"better."
-        ),
-        "risk_across_rollouts": (
-            f"{episodes}; the mean of the worst {tail} (CVaR){unit['policy']}; median "
-            f"over runs. Higher is better."
+            f"{filtered}{each}; the mean of the worst {percent(of.alpha)} of runs "
+            f"(CVaR) {_every(of)}; {THIRDS}. Higher is better."
+            f"{caution if of.normalize else ''}"
         ),
     }
+
+
+def _of_rollouts(of: Definition) -> dict[str, str]:
+    episodes = "Returns of the episodes that a run's final policy plays"
+    unit = "; in units of their median" if of.normalize else ""
+    return {
+        "dispersion_across_rollouts": (
+            f"{episodes}; their {MEASURES[of.measure]}{unit}; median over runs. Lower "
+            f"is better."
+        ),
+        "risk_across_rollouts": (
+            f"{episodes}; the mean of the worst {percent(of.alpha)} (CVaR){unit}; "
+            f"median over runs. Higher is better."
+        ),
+    }
+
+
+THIRDS = "median of these points in each third of the training"
+
+
+def _every(of: Definition) -> str:
+    return f"every {percent(of.every)} of the training from {percent(of.every / 2)} on"
 
 
 def comparison_definitions(comparison: Comparison, plan: Plan) -> dict[str, str]:

@@ -80,12 +80,7 @@ def make_report_page(
     return Page(
         title=_title(parts, source),
         subtitle=_subtitle(parts),
-        answers=[
-            f"{part.heading}. {verdict(part.analysis, plan)}"
-            if several
-            else verdict(part.analysis, plan)
-            for part in parts
-        ],
+        answers=[_answer(part, plan, several) for part in parts],
         caveats=_caveats(source, parts, cautions),
         sections=[
             *sections,
@@ -95,6 +90,11 @@ def make_report_page(
         data=data,
         made=made_by(versions),
     )
+
+
+def _answer(part: Part, plan: Plan, several: bool) -> str:
+    said = verdict(part.analysis, plan)
+    return f"{part.heading}. {said}" if several else said
 
 
 def _title(parts: list[Part], source: Source) -> str:
