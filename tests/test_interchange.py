@@ -438,7 +438,8 @@ def test_rollouts_of_other_runs_are_refused(tmp_path):
         ),
         (
             [runs(), runs(task="Hop", rollouts=np.zeros((2, 0)))],
-            "Expected each run of ppo on Hop to have a return, got shape (2, 0).",
+            "Expected rollouts of ppo on Hop to be [runs, episodes], with one episode "
+            "at least, got shape (2, 0).",
         ),
         (
             [runs(seeds=np.arange(3))],
