@@ -224,7 +224,7 @@ def command(task: Task, num_seeds: int) -> str:
 
 NOTES = (
     "In the T-maze the LSTM's forget gate starts with a bias of 3: with Flax's 0, "
-    "half of what was seen is gone in a step, and most seeds stay with a guess "
+    "half of what was seen is gone in a step, and half of the seeds stay with a guess "
     "(1.95). Hidden velocities are learned from standardised observations: from "
     "step to step, positions differ by hundredths.\n\n"
     "MinAtar's games are shown as curves, at the budget that this machine allows, 2 "
