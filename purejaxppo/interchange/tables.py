@@ -392,11 +392,6 @@ def _rows(
     name = f"{record.algorithm} on {record.task}"
     for field in ("algorithm", "task"):
         cells.names(field, np.array([getattr(record, field)], object), repr(name))
-    if values.ndim != 2 or 0 in values.shape:
-        raise ValueError(
-            f"Expected each run of {name} to have a {kind.value}, got shape "
-            f"{values.shape}."
-        )
     seeds = cells.whole("seed", record.seeds, name)
     steps = cells.whole(kind.step, steps, name, least=0)
     return pd.DataFrame(

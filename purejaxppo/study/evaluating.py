@@ -18,6 +18,7 @@ from purejaxppo.networks import Network
 from purejaxppo.study import store
 from purejaxppo.study.loading import Loaded, Policy, load
 from purejaxppo.study.sharding import AXIS, GRID, grid_mesh, over_grid, up_to_multiple
+from purejaxppo.training import PPO
 
 if TYPE_CHECKING:
     import xarray
@@ -171,14 +172,18 @@ def _play(
     ppo = loaded.ppo
 
     def play(sampled: bool) -> Episodes:
-        def act(obs: Any, memory: Any, action_key: jax.Array) -> tuple[Any, Any]:
-            return ppo.act(policy, obs, memory, action_key if sampled else None)
-
-        memory = ppo.init_memory(1)
+        act, memory = partial(_act, ppo, policy, sampled), ppo.init_memory(1)
         played = evaluate(key, act, ppo.env, loaded.env_params, 1, max_steps, memory)
         return jax.tree.map(lambda x: x[0], played)
 
     return {mode: play(sampled) for mode, sampled in MODES.items()}
+
+
+def _act(
+    ppo: PPO, policy: Policy, sampled: bool, obs: Any, memory: Any, key: jax.Array
+) -> tuple[Any, Any]:
+    """The policy's action, a sample or the mode, and its memory after that."""
+    return ppo.act(policy, obs, memory, key if sampled else None)
 
 
 def _spread(policies: Policy, num_runs: int, mesh: Mesh) -> Policy:
