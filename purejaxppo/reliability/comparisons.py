@@ -7,6 +7,7 @@ algorithms", section 4.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -79,16 +80,6 @@ def mean_ranks(
     return xp.stack(found)
 
 
-def mean_rank_difference(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the mean rank of y less that of x among both: > 0 where x is better.
-
-    Args:
-        x: `[..., n]` ranks of one algorithm's runs.
-        y: `[..., m]` the other's.
-    """
-    return y.mean(axis=-1) - x.mean(axis=-1)
-
-
 class Contrast(NamedTuple):
     """A difference, and how often chance alone makes one as large.
 
@@ -110,9 +101,9 @@ def permutation_test(
 ) -> Contrast:
     """Return whether two algorithms differ in the mean rank of their runs.
 
-    The runs of each task are dealt anew to the two algorithms; the mean over tasks of
-    `mean_rank_difference` T is compared with those T* of chance,
-    p = (1 + #{|T*| >= |T|}) / (1 + permutations). Ranks are among the two algorithms.
+    The runs of each task are dealt anew to the two algorithms. T, the mean over tasks
+    of the mean rank of y less that of x, among both, is compared with those T* of
+    chance: p = (1 + #{|T*| >= |T|}) / (1 + permutations).
 
     Args:
         seed: of NumPy's generator.
@@ -128,15 +119,17 @@ def permutation_test(
     """
     _check_pairs(x, y, num_permutations)
     generator = np.random.default_rng(seed)
-    observed, chance = 0.0, np.zeros(num_permutations)
+    dealt = []
     for one, other in zip(x, y, strict=True):
-        first, second = ranks([one, other], higher_is_better)
-        observed += float(mean_rank_difference(first, second)) / len(x)
-        pooled, n = np.concatenate([first, second]), len(first)
-        for part in np.array_split(chance, math.ceil(num_permutations / CHUNK)):
-            dealt = generator.permuted(np.tile(pooled, (len(part), 1)), axis=1)
-            part += mean_rank_difference(dealt[:, :n], dealt[:, n:]) / len(x)
-    return Contrast(observed, _two_sided(observed, chance))
+        ranked = np.concatenate(ranks([one, other], higher_is_better))
+        statistic, sizes = partial(_mean_place, ranked), (len(one), len(other))
+        dealt.append(deal(generator, statistic, sizes, num_permutations))
+    return contrasts(dealt)[0]
+
+
+def _mean_place(ranked: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The mean rank with a minus, `[1, dealings]`: the higher the better."""
+    return -(ranked @ counts / counts.sum(axis=0))[None]
 
 
 def permutation_test_of(
@@ -169,14 +162,19 @@ def permutation_test_of(
     """
     _check_pairs(x, y, num_permutations)
     generator = np.random.default_rng(seed)
-    observed, chance = 0.0, np.zeros(num_permutations)
+    dealt = []
     for one, other in zip(x, y, strict=True):
-        observed += float(statistic(one) - statistic(other)) / len(x)
-        pooled, n = np.concatenate([one, other]), len(one)
-        for i in range(num_permutations):
-            dealt = pooled[generator.permutation(len(pooled))]
-            chance[i] += (statistic(dealt[:n]) - statistic(dealt[n:])) / len(x)
-    return Contrast(observed, _two_sided(observed, chance))
+        of_counts = partial(_of_each, statistic, np.concatenate([one, other]))
+        sizes = len(one), len(other)
+        dealt.append(deal(generator, of_counts, sizes, num_permutations))
+    return contrasts(dealt)[0]
+
+
+def _of_each(
+    statistic: Callable[[np.ndarray], Any], runs: np.ndarray, counts: np.ndarray
+) -> np.ndarray:
+    """The statistic of the runs that each dealing has given, `[1, dealings]`."""
+    return np.array([[float(statistic(runs[dealt > 0])) for dealt in counts.T]])
 
 
 class Dealt(NamedTuple):
@@ -199,8 +197,8 @@ def deal(
 ) -> Dealt:
     """Deal the runs of a task anew to two algorithms, for many measures at once.
 
-    The dealings are those of `permutation_test`, which this is for statistics of
-    counts (see `aggregates`): what is sorted or ranked is so once for all dealings.
+    The statistic is one of counts (see `aggregates`), so that what is sorted or ranked
+    is so once for all dealings.
 
     Args:
         generator: NumPy's; tasks are to take from it one after the other.
@@ -218,11 +216,10 @@ def deal(
         with np.errstate(invalid="ignore"):  # Two infinite ones have no difference.
             return statistic(counts.T) - statistic(1 - counts.T)
 
-    order = np.arange(total, dtype=np.int32)[None]
-    dealt = generator.permuted(np.repeat(order, num_permutations, 0), axis=1)
-    parts = [
-        difference(dealt[i : i + CHUNK]) for i in range(0, num_permutations, CHUNK)
-    ]
+    order, parts = np.arange(total, dtype=np.int32)[None], []
+    for start in range(0, num_permutations, CHUNK):
+        size = min(CHUNK, num_permutations - start)
+        parts.append(difference(generator.permuted(np.repeat(order, size, 0), axis=1)))
     return Dealt(difference(order)[:, 0], np.concatenate(parts, axis=-1))
 
 
