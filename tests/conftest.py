@@ -1,5 +1,6 @@
 """Strict JAX for every test, two CPU devices, compiled programs kept between runs."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -10,7 +11,9 @@ jax.config.update("jax_num_cpu_devices", 2)
 if jax.__version_info__[:2] == (0, 10) and "XLA_FLAGS" not in os.environ:
     # Test programs then compile in half the time. XLA reads its flags once, aborts on
     # those that it does not know, and commands that tests start choose their own.
-    os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
+    os.environ["XLA_FLAGS"] = (
+        "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    )
     jax.devices()
     del os.environ["XLA_FLAGS"]
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -18,6 +21,16 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     jax.config.update("jax_compilation_cache_dir", str(cache / "purejaxppo-tests"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def pytest_collection_finish():
+    """Collect garbage seldom: tracing leaves little, and a sixth of the time was this.
+
+    What is imported by now stays.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -30,6 +43,8 @@ def compile_fast(request):
     jax.config.update("jax_disable_most_optimizations", fast)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()  # Else a worker's programs grow to 5 GB.
+    gc.collect()
 
 
 @pytest.fixture

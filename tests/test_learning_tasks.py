@@ -10,7 +10,6 @@ import purejaxppo as ppo
 from envs import gridworld, identity, masked, sequence
 from purejaxppo.fields import replace
 
-OPTIMIZED = True
 pytestmark = pytest.mark.slow
 
 SMALL = {

@@ -38,6 +38,7 @@ def own_kernel(tmp_path, monkeypatch):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     cache = jax.config.values["jax_compilation_cache_dir"]
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", cache)
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     write_kernel_spec(str(tmp_path / "share" / "kernels" / "python3"))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
 

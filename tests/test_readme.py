@@ -66,6 +66,7 @@ def run_shell(block, name, directory):
         **os.environ,
         "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
         "JAX_COMPILATION_CACHE_DIR": jax.config.values["jax_compilation_cache_dir"],
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # Programs that run for moments.
     }
     script = f"set -euo pipefail\n{small(block.code)}"
     done = subprocess.run(
