@@ -43,6 +43,7 @@ def own_kernel(tmp_path, monkeypatch):
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
 
 
+@pytest.mark.slow
 def test_quickstart_runs(notebook, own_kernel, tmp_path):
     make_tiny(notebook)
     client = nbclient.NotebookClient(

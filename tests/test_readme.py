@@ -96,6 +96,7 @@ def run_python(block, name, namespace):
         assert result.metrics.finite.all(), f"{name}:{block.line} trains to NaN"
 
 
+@pytest.mark.slow
 def test_every_block_runs(tmp_path, monkeypatch):
     """In the order of the page: what the commands leave is what the code opens."""
     monkeypatch.chdir(tmp_path)
