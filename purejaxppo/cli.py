@@ -103,6 +103,9 @@ class Analysing:
     """Share of the runs that make the tail of final returns."""
     cell_alpha: float = 0.05
     """Share that makes the tails of dispersion and risk: of changes, runs, episodes."""
+    cell_units: Literal["range", "return"] = "range"
+    """Units of dispersion and risk: each run's own range (of rollouts, their median), or
+    those of the return."""
     target: Annotated[str | None, _option("SCORE|TASK=SCORE,...", "none")] = None
     """Final return beyond which more does not count: gives the optimality gap."""
     rollouts: Annotated[
@@ -540,7 +543,9 @@ def _plan(command: Analysing) -> Plan:
         )
     return Plan(
         alpha=command.alpha,
-        definition=Definition(alpha=command.cell_alpha),
+        definition=Definition(
+            alpha=command.cell_alpha, normalize=command.cell_units == "range"
+        ),
         confidence=command.confidence,
         num_resamples=command.resamples,
         seed=command.seed,

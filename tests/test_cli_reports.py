@@ -3,7 +3,9 @@
 import json
 import re
 
+import numpy as np
 import pytest
+import scipy.stats
 
 from purejaxppo import cli
 from purejaxppo.interchange import read_study, write
@@ -81,6 +83,25 @@ def test_a_table_is_reported_beside_itself(folder, capsys, tmp_path):
     assert names_in(tmp_path) == [
         *("report.html", "report.json", "runs.csv", "runs.rollouts.csv")
     ]
+
+
+def test_cells_are_in_units_of_the_return_where_asked(folder, capsys, tmp_path):
+    runs = read_study("plain-one")
+    assert runs.rollouts is not None
+    write([runs._replace(rollouts=-runs.rollouts)], tmp_path / "runs.csv")
+    found = {}
+    for units in ("range", "return"):
+        options = ("--cell-units", units, "--output", str(tmp_path / units), *FAST)
+        printed(capsys, "report", str(tmp_path / "runs.csv"), *options)
+        found[units] = json.loads((tmp_path / units / "report.json").read_text())
+    width = np.median(scipy.stats.iqr(runs.rollouts, axis=1))
+    for units, expected in (("range", None), ("return", width)):
+        (part,) = found[units]["parts"].values()
+        estimate = part["cells"]["dispersion_across_rollouts"]["estimate"]
+        assert estimate == (expected and pytest.approx(expected))
+    advice = [c for c in found["range"]["caveats"] if "--cell-units return" in str(c)]
+    assert len(advice) == 1
+    assert "--cell-units" not in str(found["return"]["caveats"])
 
 
 def test_studies_are_compared(folder, capsys, tmp_path, monkeypatch):

@@ -16,6 +16,8 @@ INTERVAL_RUNS = 10
 
 NO_ROLLOUTS = "No rollouts of the final policies, hence no cells across rollouts."
 
+NO_UNITS = "in its units they have no cells across rollouts."
+
 
 def caveats_of(runs: Runs, summary: Summary, definition: Definition) -> list[str]:
     """Return a sentence for each thing that limits what the runs can tell.
@@ -135,7 +137,7 @@ def _of_rollouts(runs: Runs, definition: Definition) -> list[str]:
     if definition.normalize and negative:
         found.append(
             f"The median return of {negative} of {len(median)} policies is not "
-            f"positive: in its units they have no cells across rollouts."
+            f"positive: {NO_UNITS}"
         )
     lost = int(np.isnan(runs.rollouts).sum())
     if lost:

@@ -6,11 +6,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from purejaxppo.reliability.caveats import NO_ROLLOUTS
+from purejaxppo.reliability.caveats import NO_ROLLOUTS, NO_UNITS
 from purejaxppo.reporting.models import Caveat, Page
 
 if TYPE_CHECKING:
     from markupsafe import Markup
+
+ADVICE = {
+    NO_ROLLOUTS: "`purejaxppo evaluate {directory}` makes them.",
+    NO_UNITS: "`--cell-units return` gives them in those of the return.",
+}
+"""End of a warning -> the command, or option, that helps."""
 
 
 def write_page(path: Path, page: Page) -> None:
@@ -55,15 +61,16 @@ def gathered(
 
 
 def with_advice(caveat: str, directory: Path | str) -> str:
-    """Return a warning with what can be done about it, if it is one command.
+    """Return a warning with what can be done about it, if there is a command for it.
 
     Args:
         caveat: a sentence of `reliability.caveats`.
         directory: of the study.
     """
-    if caveat != NO_ROLLOUTS:
-        return caveat
-    return f"{caveat} `purejaxppo evaluate {directory}` makes them."
+    for ending, advice in ADVICE.items():
+        if caveat.endswith(ending):
+            return f"{caveat} {advice.format(directory=directory)}"
+    return caveat
 
 
 def _said(words: str) -> "Markup":
