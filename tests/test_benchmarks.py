@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from benchmarks import (
     reliability_jobs,
     results,
     startup,
+    tails,
     tasks,
     throughput,
 )
@@ -29,6 +31,8 @@ from benchmarks.spread import Spread, paired_ratio, spread
 from benchmarks.workers import ROOT, answer_lines
 from purejaxppo import cli
 from purejaxppo.presets import PRESETS
+from purejaxppo.study import store
+from tests import studies
 
 FACTS = {
     "device": {"name": "a processor", "platform": "cpu", "count": 2},
@@ -306,6 +310,56 @@ def test_a_task_is_measured():
     assert measured.total_timesteps == 2560 and measured.num_seeds == 2
     assert measured.worst <= measured.iqm <= 100
     assert np.shape(measured.quartiles) == (3, len(measured.env_steps))
+
+
+# --- Tails --------------------------------------------------------------------------
+
+
+def test_candidates_and_studies_are_trained_in_part(tmp_path):
+    size = tails.Size(0.01)
+    tried = tails.attempt("plain", size)
+    assert 5 < tried.worst <= tried.iqm < 500
+    path = tails.train("plain", "CartPole-v1", tmp_path, size)
+    results, played = store.read_results(path), store.read_evaluation(path)
+    assert results.sizes["run"] == 4 and list(results.seed.values) == [0, 1, 2, 3]
+    assert dict(played.sizes) == {"run": 4, "episode": 10}
+    before = (path / "environment.json").read_text()
+    assert tails.train("plain", "CartPole-v1", tmp_path, size) == path
+    assert (path / "environment.json").read_text() == before
+
+
+def test_tails_have_a_page_with_what_was_found(tmp_path, monkeypatch):
+    def leave(name, env, folder, size):
+        path, good = folder / f"{name}-{env}", np.full(24, 100.0)
+        tops = studies.BAD if name == "plain" else good
+        made = studies.returns(0, 24, tops)
+        changes = tails.CANDIDATES[name]
+        studies.leave_study(path, env, made, changes=changes, evaluated=True)
+        return path
+
+    monkeypatch.setattr(tails, "use_this_machine", lambda: None)
+    monkeypatch.setattr(tails, "train", leave)
+    monkeypatch.setattr(
+        tails,
+        "attempt",
+        lambda name, size: tails.Tried(name, 9, 8, 7, 6 + (name in best), 5),
+    )
+    best = ("plain", "kl_stop")  # The first is what the other is compared with.
+    docs = tmp_path / "docs"
+    folders = ["--output", str(tmp_path / "runs"), "--docs", str(docs)]
+    tails.main([*folders, "--scale", "0.02"])
+    page = (docs / "README.md").read_text()
+    assert (
+        "- The worst 25 % of the runs of kl_stop end higher than those of plain" in page
+    )
+    for env in tails.TASKS:
+        assert f"\n| {env} | plain | 24 | " in page
+        for kind in ("curves", "runs", "cells"):
+            assert f"![{kind}-{env}]({kind}-{env}.png)" in page
+            assert (docs / f"{kind}-{env}.png").stat().st_size > 10_000
+    for name in tails.CANDIDATES:
+        assert re.search(rf"\n\| {name} \| .*\| 9 \| 8 \| 7 \| [67] \| 5 \|", page)
+    assert (docs / "compare.html").stat().st_size > 100_000
 
 
 # --- Reliability --------------------------------------------------------------------
