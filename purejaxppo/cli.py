@@ -6,6 +6,7 @@ import operator
 import os
 import re
 import sys
+import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from purejaxppo.reliability.analysis import Plan
 from purejaxppo.reporting import (
     cautions,
     check_output,
+    definitions,
     read_comparison,
     read_reports,
     rendered,
@@ -104,8 +106,8 @@ class Analysing:
     cell_alpha: float = 0.05
     """Share that makes the tails of dispersion and risk: of changes, runs, episodes."""
     cell_units: Literal["range", "return"] = "range"
-    """Units of dispersion and risk: each run's own range (of rollouts, their median), or
-    those of the return."""
+    """Units of dispersion and risk: each run's own range (of rollouts, their median),
+    or those of the return."""
     target: Annotated[str | None, _option("SCORE|TASK=SCORE,...", "none")] = None
     """Final return beyond which more does not count: gives the optimality gap."""
     rollouts: Annotated[
@@ -169,9 +171,9 @@ class Check:
 
 @dataclasses.dataclass
 class List:
-    """List the environments, or the presets."""
+    """List the environments, the presets, or the definitions of all numbers."""
 
-    what: Positional[Literal["environments", "presets"]] = "environments"
+    what: Positional[Literal["environments", "presets", "definitions"]] = "environments"
     """What to list."""
 
 
@@ -585,6 +587,10 @@ def _list(command: List) -> int:
     if command.what == "environments":
         print("\n".join(env_ids()))
         print("Your own: module:Object, or path/to/file.py:Object")
+        return 0
+    if command.what == "definitions":
+        for name, meaning in definitions.everything(Plan()).items():
+            print(textwrap.fill(f"{name}: {meaning}", 88, subsequent_indent="    "))
         return 0
     width = max(map(len, PRESETS))
     for name, preset in PRESETS.items():

@@ -12,6 +12,7 @@ import pytest
 from purejaxppo import cli, presets, techniques
 from purejaxppo.config import SECTIONS, Config, NetworkConfig
 from purejaxppo.fields import leaves, replace
+from purejaxppo.reliability.cells import HIGHER_IS_BETTER
 from purejaxppo.study import store
 from purejaxppo.suites import make
 
@@ -272,6 +273,19 @@ def test_list_presets_names_each_with_what_it_is(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(presets.PRESETS)
     assert "sb3                  Stable-Baselines3's PPO with its defaults." in lines
+
+
+def test_list_definitions_says_what_every_number_is(capsys):
+    assert cli.main(["list", "definitions"]) == 0
+    text = capsys.readouterr().out
+    names = {*re.findall(r"(?m)^(\S[^:]*):", text)}
+    assert {"IQM", "CVaR 25 %", "curve range", "interval", "p value"} <= names
+    cells = {name.replace("_term", "-term") for name in HIGHER_IS_BETTER}
+    assert {name.replace("_", " ") for name in cells} <= names
+    assert max(map(len, text.splitlines())) <= 88
+    assert "95th percentile of its observations less the first" in " ".join(
+        text.split()
+    )
 
 
 def test_version(capsys):

@@ -61,7 +61,7 @@ def _runs(analysis: Analysis) -> Cell:
 def pooled_table(comparison: Comparison, plan: Plan) -> Table:
     """Normalised final returns over all tasks, and mean ranks."""
     titles, pooled = definitions.titles(plan), comparison.pooled
-    terms = definitions.comparison_definitions(comparison, plan)
+    terms = definitions.comparison_definitions(comparison.ranges, plan)
     return Table(
         key="pooled",
         caption=f"Normalised final returns over all tasks, with {_intervals(plan)}",
@@ -90,7 +90,7 @@ def pairs_table(comparison: Comparison, plan: Plan) -> Table:
         tasks: list[str | None] = [*comparison.tasks]
         tasks += [None] if len(tasks) > 1 else []
         rows += [_pair_row(pair, tests, task, plan) for task in tasks]
-    terms = definitions.comparison_definitions(comparison, plan)
+    terms = definitions.comparison_definitions(comparison.ranges, plan)
     tail = definitions.titles(plan)["cvar"]
     return Table(
         key="pairs",
@@ -204,7 +204,7 @@ def tests_table(comparison: Comparison, plan: Plan) -> Table:
         for test in comparison.findings
         if test.measure not in (SCORE, TAIL)
     ]
-    terms = definitions.comparison_definitions(comparison, plan)
+    terms = definitions.comparison_definitions(comparison.ranges, plan)
     return Table(
         key="tests",
         caption="Each two algorithms by dispersion and risk"

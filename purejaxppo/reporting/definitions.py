@@ -1,10 +1,12 @@
 """What each number is, exactly, in words: it stands beside the number."""
 
+from collections.abc import Mapping
+
 from purejaxppo.reliability.aggregates import QUARTILE_RUNS
 from purejaxppo.reliability.analysis import Plan
 from purejaxppo.reliability.cells import Definition
-from purejaxppo.reliability.comparing import Comparison
 from purejaxppo.reliability.filters import ORDER
+from purejaxppo.reliability.pooling import Range
 from purejaxppo.reporting.words import cell_title, listed, number, percent
 
 MEASURES = {
@@ -174,10 +176,10 @@ def _every(of: Definition) -> str:
     return f"every {percent(of.every)} of the training from {percent(of.every / 2)} on"
 
 
-def comparison_definitions(comparison: Comparison, plan: Plan) -> dict[str, str]:
-    """Of what only a comparison has."""
+def comparison_definitions(ranges: Mapping[str, Range], plan: Plan) -> dict[str, str]:
+    """Of what only a comparison has; `ranges` are those of its tasks."""
     return {
-        "normalised": f"(final return − low) / (high − low): {_ranges(comparison)}.",
+        "normalised": f"(final return − low) / (high − low): {_between(ranges)}.",
         "over tasks": (
             "IQM, IQR, CVaR and optimality gap (target 1) are of all runs on all tasks "
             "together; mean and median are those over tasks of each task's mean."
@@ -213,15 +215,27 @@ def comparison_definitions(comparison: Comparison, plan: Plan) -> dict[str, str]
     }
 
 
-def _ranges(comparison: Comparison) -> str:
+def _between(ranges: Mapping[str, Range]) -> str:
     """The reference scores of each task, and where they come from."""
     measured = (
         "median of the runs' first observations, 95th percentile of all final returns"
     )
     parts = []
-    for task, of in comparison.ranges.items():
+    for task, of in ranges.items():
         ends = f"from {number(of.low)} to {number(of.high)}"
         how = "given" if of.given else f"what was not given is measured: {measured}"
         known = of.low == of.low
         parts.append(f"{task} {ends} ({how})" if known else f"{task} without a range")
-    return listed(parts)
+    return listed(parts) if parts else f"what is not given is measured: {measured}"
+
+
+def everything(plan: Plan) -> dict[str, str]:
+    """Every number that a report or a comparison shows, by what it is called."""
+    named = {
+        **general(plan),
+        **score_definitions(plan),
+        **cell_definitions(plan.definition),
+        **comparison_definitions({}, plan),
+    }
+    known = titles(plan)
+    return {known.get(name, name): meaning for name, meaning in named.items()}

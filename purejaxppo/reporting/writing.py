@@ -248,7 +248,7 @@ def write_comparison(contest: Contest, output: Path, plan: Plan) -> Comparison:
             **definitions.general(plan),
             **definitions.score_definitions(plan),
             **definitions.cell_definitions(plan.definition),
-            **definitions.comparison_definitions(comparison, plan),
+            **definitions.comparison_definitions(comparison.ranges, plan),
         },
         "answers": page.answers,
         "caveats": page.caveats,
