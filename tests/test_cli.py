@@ -407,7 +407,8 @@ def test_the_command_makes_every_core_a_device(tmp_path):
     code = (
         "from purejaxppo import cli; import jax, os; cli.use_this_machine();"
         "assert jax.device_count() == len(os.sched_getaffinity(0));"
-        "assert jax.config.jax_compilation_cache_dir.endswith('purejaxppo/xla')"
+        "assert jax.config.jax_compilation_cache_dir.endswith('purejaxppo/xla');"
+        "import gc; assert gc.get_freeze_count() > 100_000"
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX")}
     environment |= {"XDG_CACHE_HOME": str(tmp_path), "JAX_PLATFORMS": "cpu"}
