@@ -130,7 +130,7 @@ class Report(Analysing):
     paths: Annotated[Positional[tuple[Path, ...]], _needed("DIR...")] = ()
     """Studies' directories; or tables, TensorBoard's folders, rliable's scores."""
     output: Annotated[Path | None, _option("DIR", "the study's directory")] = None
-    """Directory for the report, if it is one."""
+    """Directory for the report, if it is one. Of runs.csv, it is runs by default."""
 
 
 @dataclasses.dataclass
@@ -500,9 +500,15 @@ def _report(command: Report) -> int:
         raise ValueError(f"Expected one study with --output, got {len(command.paths)}.")
     studies = read_reports(command.paths, command.target, command.rollouts)
     paths, console = command.paths, Console()
-    outputs = [command.output or (p if p.is_dir() else p.parent) for p in paths]
-    for output in outputs:
+    own = [path if path.is_dir() else path.with_suffix("") for path in paths]
+    outputs = [command.output] if command.output else own
+    for i, output in enumerate(outputs):
         check_output(output)
+        if output.resolve() in [other.resolve() for other in outputs[:i]]:
+            raise ValueError(
+                f"Expected each report in a directory of its own, got several in "
+                f"{output}; report on one at a time, with --output."
+            )
     for study, path, output in zip(studies, paths, outputs, strict=True):
         parts = write_report(study, output, plan)
         if store.holds_study(path):
@@ -532,7 +538,7 @@ def _compare(command: Compare) -> int:
     )
     comparison = write_comparison(contest, command.output, plan)
     console = Console()
-    for part in rendered(comparison, plan):
+    for part in rendered(contest.sources, comparison, plan):
         console.print(part)
     path = command.output / "compare.html"
     console.print(f"Comparison in {path}", highlight=False)

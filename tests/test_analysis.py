@@ -44,7 +44,7 @@ def close(value, expected):
 
 
 def ranks_of(x, y):
-    ranked = np.concatenate(comparisons.ranks([x, y]))
+    ranked = np.concatenate(comparisons.places([x, y]))
     return lambda counts: -(ranked @ counts)[None] / counts.sum(axis=0)
 
 
@@ -205,8 +205,9 @@ FEW = "Intervals from fewer than 10 runs are unreliable, as a rule too narrow; t
             record(curves=np.where(np.arange(24)[:, None] < 2, 7.0, curves(0, 24))),
             [
                 "The curve range of 2 of 24 runs is not positive (they are constant, "
-                "or fall from their first point on): in its units they have no cell, "
-                "and where that is half of the runs, none exists across runs.",
+                "or fall from their first point on): in its units they have no cell. "
+                "Where they are more than half, there is no dispersion across runs "
+                "either.",
                 NO_ROLLOUTS,
             ],
         ),
@@ -370,8 +371,9 @@ def test_profiles_are_shares_of_all_runs(compared):
 def test_mean_ranks_are_those_of_scipy(compared):
     x, y = (scores_of(compared, name, normalised=False) for name in "ab")
     ranked = scipy.stats.rankdata(-np.concatenate([x, y]), axis=0)
-    close(compared.pooled.ranks["a"].estimate, ranked[:24].mean())
-    close(compared.pooled.ranks["b"].estimate, ranked[24:].mean())
+    # From the ranks among 48 runs to those among 2 algorithms.
+    for name, of in (("a", ranked[:24]), ("b", ranked[24:])):
+        close(compared.pooled.ranks[name].estimate, 0.5 + (of.mean() - 0.5) / 24)
 
 
 def test_probabilities_of_improvement_are_of_all_pairs(compared):
@@ -538,13 +540,14 @@ def test_a_comparison_says_what_limits_it(records):
     plan = Plan(num_resamples=20, num_permutations=20, num_across_permutations=20)
     found = compare([few, longer], plan, {"one": 0.0}, {"one": 100.0}).caveats
     assert found == [
-        "The numbers of runs differ (12 of a on one, 24 of b on one): pooled over "
-        "tasks, a task weighs as much as it has runs, but for mean and median.",
+        "The numbers of runs differ (12 of a on one, 24 of b on one): in aggregates "
+        "and profiles of all tasks a task weighs as much as it has runs, but for mean "
+        "and median. In ranks, tests and probabilities tasks weigh alike.",
         "On one training was not of one length: a 30,000, b 60,000 steps.",
         "2 tests of final returns are corrected together, and made with as few as 20 "
-        "permutations: a single difference cannot be found; with 40 it could.",
+        "permutations: a single difference cannot be found; with 39 it could.",
         "8 tests of cells are corrected together, and made with as few as 20 "
-        "permutations: a single difference cannot be found; with 160 it could.",
+        "permutations: a single difference cannot be found; with 159 it could.",
     ]
 
 
@@ -555,7 +558,8 @@ def test_without_a_range_nothing_is_normalised():
     ]
     found = compare(flat, PLAN)
     assert found.caveats[0] == (
-        "No range of final returns on t: the best runs end no higher than runs begin. "
+        "No range of final returns on t: what counts as 1 (given, or where the best "
+        "runs end) is no higher than what counts as 0 (given, or where runs begin). "
         "Left out of everything normalised."
     )
     for of in found.pooled.aggregates.values():

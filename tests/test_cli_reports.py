@@ -81,8 +81,24 @@ def test_a_table_is_reported_beside_itself(folder, capsys, tmp_path):
     out = printed(capsys, "report", str(tmp_path / "runs.csv"), *FAST)
     assert "plain-two on Two-v0: final return of 24 runs" in out
     assert names_in(tmp_path) == [
-        *("report.html", "report.json", "runs.csv", "runs.rollouts.csv")
+        *("runs", "runs.csv", "runs.rollouts.csv"),
+        *("runs/report.html", "runs/report.json"),
     ]
+    twins = [str(tmp_path / "runs.csv"), str(tmp_path / "runs.parquet")]
+    write([read_study("plain-one")], twins[1])
+    assert "Expected each report in a directory of its own" in refused(
+        capsys, "report", *twins, *FAST
+    )
+
+
+def test_all_warnings_are_printed_and_other_metrics_are_no_returns(folder, capsys):
+    studies_ = ("plain-one", "<i>helped", "--metric", "entropy", "--output", "entropy")
+    out = printed(capsys, "compare", *studies_, *FASTER)
+    assert "Warning: What is compared is entropy: it stands for the return" in out
+    assert "rollouts" not in out.split("What is compared")[0]
+    out = printed(capsys, "compare", "few", "plain-one", "--output", "x", *FASTER)
+    assert "Warning: 1 of 5 runs without a final return" in out
+    assert "few on One-v0" in out.split("without a final return")[1][:200]
 
 
 def test_cells_are_in_units_of_the_return_where_asked(folder, capsys, tmp_path):

@@ -396,6 +396,29 @@ def test_swapped_columns_are_no_conflict(tmp_path):
     assert (record.algorithm, record.task) == ("ppo", "Hop")
 
 
+def test_rows_of_several_runs_without_their_seeds(tmp_path):
+    text = "algorithm,task,env_steps,episode_return\nppo,Hop,1,1\nppo,Hop,1,2\n"
+    path = table(tmp_path / "a.csv", text)
+    refuses(
+        f"Expected env_steps in row 2 of {path} to increase within its run, got 1 "
+        f"after 1 in row 1; without a column seed all rows are of one run.",
+        read,
+        path,
+    )
+
+
+def test_a_name_that_parquet_lacks(tmp_path):
+    columns = {"task": ["Hop", "Hop"], "seed": [1, 2], "env_steps": [1, 1]}
+    names = pd.array(["ppo", None], dtype="string")
+    frame = pd.DataFrame({"algorithm": names, **columns, "episode_return": [1.0, 2.0]})
+    frame.to_parquet(path := tmp_path / "a.parquet")
+    refuses(
+        f"Expected algorithm in row 2 of {path} to be a printable name, got <NA>.",
+        read,
+        path,
+    )
+
+
 def test_rollouts_of_other_runs_are_refused(tmp_path):
     path, beside = tmp_path / "a.csv", tmp_path / "a.rollouts.csv"
     write([runs()], path)
@@ -592,6 +615,19 @@ def test_a_study_with_rollouts(evaluated):
         "got 2 from 4 on; evaluate the study again."
     )
     refuses(message, read, study)
+
+
+def test_episodes_that_were_cut_are_told(evaluated):
+    study, write_evaluation = evaluated
+    write_evaluation([4, 5, 6])
+    path = study / "evaluation.zarr"
+    cut = np.zeros((3, 5), bool)
+    cut[1, :2] = True
+    names = {"sampled_cut": (("run", "episode"), cut)}
+    xarray.Dataset(names).to_zarr(path, mode="a", zarr_format=3, consolidated=False)
+    with pytest.warns(ReadingWarning, match="Cut: 2 of 15 episodes in "):
+        [record] = read(study)
+    np.testing.assert_array_equal(record.rollouts, np.full((3, 5), 2.0))
 
 
 def test_a_run_that_diverged_once_is_not_finite(study, tmp_path):
@@ -914,6 +950,11 @@ def test_what_rliable_cannot_read_is_not_written(tmp_path, bad, message):
             {},
             "Expected {path} to be JSON, got: Expecting property name enclosed in "
             "double quotes: line 1 column 2 (char 1).",
+        ),
+        (
+            '{"ppo": [[1]], "ppo": [[2]]}',
+            {},
+            "Expected {path} to be JSON, got: 'ppo' stands twice.",
         ),
         (
             '{"ppo": [1, 2]}',

@@ -102,14 +102,40 @@ X = [np.array([3.0, 5, 4, 9]), np.array([2.0, 2.5, NAN])]
 Y = [np.array([1.0, 2, 4]), np.array([2.5, 0, 1, -4])]
 
 
+def worst(scores):
+    return np.where(np.isnan(scores), -1e9, scores)
+
+
+def test_tasks_weigh_alike_however_many_runs_they_have():
+    many, few = np.arange(100.0), np.arange(8.0)
+    x, y = [many + 30, few], [many, few + 20]
+    got = reliability.permutation_test(0, x, y, 99)
+    better = [
+        np.mean(np.sign(np.subtract.outer(a, b))) for a, b in zip(x, y, strict=True)
+    ]
+    assert better[0] < 0.6 and better[1] == -1
+    close(got.difference, np.mean(better))
+    assert got.difference < 0
+
+
 @pytest.mark.parametrize("higher", [True, False])
 @pytest.mark.parametrize("tasks", [1, 2])
 def test_permuted_ranks_by_enumeration(tasks, higher):
     ranked = [reliability.ranks(pair, higher) for pair in zip(X, Y, strict=True)]
-    first, second = ([pair[i] for pair in ranked][:tasks] for i in range(2))
+    halves = [len(np.concatenate(pair)) / 2 for pair in ranked]
+    first, second = (
+        [pair[i] / half for pair, half in zip(ranked, halves, strict=True)][:tasks]
+        for i in range(2)
+    )
     observed, p_value = exact(lambda a, b: b.mean() - a.mean(), first, second)
     got = reliability.permutation_test(0, X[:tasks], Y[:tasks], 20_000, higher)
     close(got.difference, observed)
+    better = [
+        np.mean(np.sign(np.subtract.outer(*map(worst, pair))))
+        for pair in list(zip(X, Y, strict=True))[:tasks]
+    ]
+    if higher:  # P(x better than y) - P(y better than x).
+        close(got.difference, np.mean(better))
     assert got.p_value == pytest.approx(p_value, abs=0.015)
 
 
@@ -150,7 +176,7 @@ def test_equal_and_disjoint_runs():
     assert reliability.permutation_test(0, same, same, 99) == Contrast(0, 1)
     x, y = [np.arange(9.0)], [np.arange(9.0) - 20]
     one, other = (reliability.permutation_test(0, *p, 999) for p in ((x, y), (y, x)))
-    assert one.difference == 9 == -other.difference
+    assert one.difference == 1 == -other.difference
     assert one.p_value == other.p_value == 1 / 1000
     # On three tasks the differences cancel, be it but for rounding.
     tasks = [np.array([1.0, 2, 4]), np.array([3.0, 5, 6])]

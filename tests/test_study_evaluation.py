@@ -134,6 +134,8 @@ def test_a_loaded_policy_acts_as_the_saved_arrays_say(kept):
     plain = state._replace(obs_statistics=fresh.obs_statistics)
     assert (ours != act(plain, obs)[0]).any()
     assert (ours != act(loaded.policy(0), obs)[0]).any()
+    with pytest.raises(ValueError, match=r"^Expected run to be in \[0, 3\), got 3\.$"):
+        loaded.policy(3)
 
 
 def test_all_policies_act_under_one_vmap(kept):

@@ -22,9 +22,11 @@ def names(field: str, column: np.ndarray, where: Path | str) -> np.ndarray:
     Raises:
       ValueError: a cell is empty or missing, or has a character that does not print.
     """
+    import pandas as pd
+
     cells = column.tolist()
     for row, cell in enumerate(cells):
-        if cell is None or cell != cell or cell == "" or not str(cell).isprintable():
+        if pd.isna(cell) or cell == "" or not str(cell).isprintable():
             raise bad_cell(field, row, "a printable name", cell, where)
     return np.array([str(cell) for cell in cells], object)
 

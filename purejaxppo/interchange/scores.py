@@ -199,7 +199,7 @@ def _matrix(
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        scores = json.loads(path.read_text())
+        scores = json.loads(path.read_text(), object_pairs_hook=_once)
     except ValueError as error:
         raise ValueError(f"Expected {path} to be JSON, got: {error}.") from None
     if not isinstance(scores, dict):
@@ -208,6 +208,15 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"{type(scores).__name__}."
         )
     return scores
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A dictionary of what a file says once; JSON lets a name stand twice."""
+    names = [name for name, _ in pairs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{twice!r} stands twice")
+    return dict(pairs)
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:

@@ -78,7 +78,14 @@ def _rollouts(
             f"Expected {path} to be of the study's {len(seeds)} seeds from {seeds[0]} "
             f"on, got {len(found)} from {found[0]} on; evaluate the study again."
         )
-    return _variable(evaluation, f"{actions}_return", path)
+    returns = _variable(evaluation, f"{actions}_return", path)
+    cut = int(evaluation.get(f"{actions}_cut", np.zeros(1)).sum())
+    if cut:
+        warn(
+            f"Cut: {cut} of {returns.size} episodes in {path} were still running after "
+            f"the most steps allowed; what they had got by then counts as their return."
+        )
+    return returns
 
 
 def _variable(dataset: "xarray.Dataset", name: str, path: Path) -> np.ndarray:

@@ -237,7 +237,7 @@ def _table(
         value=cells.numbers(kind.value, raw[kind.value], path),
         finite=cells.flags("finite", raw.get("finite", np.full(rows, np.nan)), path),
     )
-    _check_order(table, kind.step)
+    _check_order(table, kind.step, "seed" in raw)
     return table
 
 
@@ -268,7 +268,7 @@ def _seeds(
     return cells.whole("seed", raw["seed"], path)
 
 
-def _check_order(table: _Table, field: str) -> None:
+def _check_order(table: _Table, field: str, has_seeds: bool) -> None:
     """Refuse two rows at one step of a run, and steps that go back."""
     for _, rows in table.groups():
         by_run = rows[np.argsort(table.seed[rows], kind="stable")]
@@ -277,10 +277,11 @@ def _check_order(table: _Table, field: str) -> None:
         bad = same_run & (table.step[after] <= table.step[before])
         if bad.any():
             first, second = before[bad.argmax()], after[bad.argmax()]
+            why = "" if has_seeds else "; without a column seed all rows are of one run"
             raise ValueError(
                 f"Expected {field} in row {second + 1} of {table.path} to increase "
                 f"within its run, got {table.step[second]} after {table.step[first]} "
-                f"in row {first + 1}."
+                f"in row {first + 1}{why}."
             )
 
 

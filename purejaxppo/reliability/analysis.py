@@ -80,7 +80,7 @@ class Plan:
     @property
     def level(self) -> float:
         """Of the tests."""
-        return 1 - self.confidence
+        return round(1 - self.confidence, 12)  # 0.1, not 0.0999..., for 0.9.
 
 
 DEFAULTS = Plan()

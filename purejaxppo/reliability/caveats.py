@@ -29,11 +29,35 @@ def caveats_of(runs: Runs, summary: Summary, definition: Definition) -> list[str
     """
     return [
         *warnings(summary),
+        *_of_ends(runs),
         *_of_infinite(runs),
         *_of_few_runs(summary, definition),
         *_of_time(runs, definition),
         *_of_units(runs, definition),
         *_of_rollouts(runs, definition),
+    ]
+
+
+def _of_ends(runs: Runs) -> list[str]:
+    """Runs whose last observation is from before the end: stopped, or diverged."""
+    curves = np.asarray(runs.curves, np.float64)
+    if curves.shape[1] == 1:
+        return []
+    seen = ~np.isnan(curves)
+    points = math.ceil(0.1 * curves.shape[1] - 1e-9)
+    early = np.flatnonzero(seen.any(axis=1) & ~seen[:, -points:].any(axis=1))
+    if early.size == 0:
+        return []
+    last = [runs.env_steps[np.flatnonzero(seen[run])[-1]] for run in early]
+    which = ", ".join(
+        f"{runs.seeds[run]} at {step:,.0f}"
+        for run, step in list(zip(early, last, strict=True))[:5]
+    )
+    more = f" and {early.size - 5} more" if early.size > 5 else ""
+    return [
+        f"{early.size} of {len(curves)} runs have no observation in the last tenth of "
+        f"the steps (seed {which}{more}): what they had last counts as their final "
+        f"return, as if they had gone on so."
     ]
 
 
@@ -117,8 +141,8 @@ def _of_units(runs: Runs, definition: Definition) -> list[str]:
         return []
     return [
         f"The curve range of {flat} of {seen} runs is not positive (they are constant, "
-        f"or fall from their first point on): in its units they have no cell, and "
-        f"where that is half of the runs, none exists across runs."
+        f"or fall from their first point on): in its units they have no cell. Where "
+        f"they are more than half, there is no dispersion across runs either."
     ]
 
 

@@ -1,5 +1,6 @@
 """Algorithms x tasks: all that one comparison of them says, in one record."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import chain, combinations, product
 from typing import NamedTuple
@@ -19,7 +20,13 @@ from purejaxppo.reliability.findings import (
 )
 from purejaxppo.reliability.intervals import Interval, resample
 from purejaxppo.reliability.pairs import Pair, improvement, powers
-from purejaxppo.reliability.pooling import Pooled, Range, pool, reference_range
+from purejaxppo.reliability.pooling import (
+    Pooled,
+    Range,
+    lacks_a_task,
+    pool,
+    reference_range,
+)
 from purejaxppo.reliability.records import Runs, check_runs
 
 
@@ -237,9 +244,10 @@ def _caveats(
 ) -> list[str]:
     return [
         *_of_ranges(ranges),
+        *_of_missing_tasks(analyses, ranges),
         *_of_sizes(analyses),
         *_of_lengths(analyses),
-        *_of_resolution(tests, plan),
+        *_of_resolution(analyses, tests, plan),
     ]
 
 
@@ -249,8 +257,9 @@ def _of_ranges(ranges: Mapping[str, Range]) -> list[str]:
     measured = [t for t, of in ranges.items() if not of.given and t not in none]
     if none:
         found.append(
-            f"No range of final returns on {', '.join(none)}: the best runs end no "
-            f"higher than runs begin. Left out of everything normalised."
+            f"No range of final returns on {', '.join(none)}: what counts as 1 (given, "
+            f"or where the best runs end) is no higher than what counts as 0 (given, "
+            f"or where runs begin). Left out of everything normalised."
         )
     if measured:
         found.append(
@@ -261,14 +270,27 @@ def _of_ranges(ranges: Mapping[str, Range]) -> list[str]:
     return found
 
 
+def _of_missing_tasks(
+    analyses: Sequence[Analysis], ranges: Mapping[str, Range]
+) -> list[str]:
+    lacking = [a.name for a in analyses if lacks_a_task(a.scores, ranges[a.task])]
+    if not lacking:
+        return []
+    return [
+        f"No run of {', '.join(lacking)} has a final return: an algorithm that lacks a "
+        f"task is not pooled over the others, which would flatter it."
+    ]
+
+
 def _of_sizes(analyses: Sequence[Analysis]) -> list[str]:
     sizes = {a.name: len(a.scores) for a in analyses}
     if len(set(sizes.values())) == 1:
         return []
     each = ", ".join(f"{count} of {name}" for name, count in sizes.items())
     return [
-        f"The numbers of runs differ ({each}): pooled over tasks, a task weighs as "
-        f"much as it has runs, but for mean and median."
+        f"The numbers of runs differ ({each}): in aggregates and profiles of all tasks "
+        f"a task weighs as much as it has runs, but for mean and median. In ranks, "
+        f"tests and probabilities tasks weigh alike."
     ]
 
 
@@ -282,7 +304,9 @@ def _of_lengths(analyses: Sequence[Analysis]) -> list[str]:
     return found
 
 
-def _of_resolution(tests: Sequence[Finding], plan: Plan) -> list[str]:
+def _of_resolution(
+    analyses: Sequence[Analysis], tests: Sequence[Finding], plan: Plan
+) -> list[str]:
     """Where p values cannot become small enough for what they are corrected by."""
     made = [test for test in tests if not np.isnan(test.p_value)]
     families = {
@@ -291,14 +315,41 @@ def _of_resolution(tests: Sequence[Finding], plan: Plan) -> list[str]:
     }
     found = []
     for name, (of_scores, permutations) in families.items():
-        p_values = np.ones(sum(is_of_scores(test) is of_scores for test in made))
-        p_values[:1] = least = 1 / (1 + permutations)
-        single = corrected(p_values, plan.correction)[:1]
-        if (single > plan.level).any():
-            needed = int(np.ceil(single[0] / least / plan.level))
+        count = sum(is_of_scores(test) is of_scores for test in made)
+        times = _times(count, plan)
+        if times / (1 + permutations) > plan.level * (1 + 1e-9):
+            needed = math.ceil(times / plan.level * (1 - 1e-9)) - 1
             found.append(
-                f"{len(p_values)} tests of {name} are corrected together, and made "
-                f"with as few as {permutations:,} permutations: a single difference "
-                f"cannot be found; with {needed:,} it could."
+                f"{count} tests of {name} are corrected together, and made with as few "
+                f"as {permutations:,} permutations: a single difference cannot be "
+                f"found; with {needed:,} it could."
+            )
+        if of_scores and count:
+            found += _of_few_dealings(analyses, times, plan)
+    return found
+
+
+def _times(tests: int, plan: Plan) -> float:
+    """What the least of so many p values is multiplied by."""
+    if tests == 0:
+        return 0.0
+    least = 1e-9
+    p_values = np.array([least, *np.ones(tests - 1)])
+    return float(corrected(p_values, plan.correction)[0]) / least
+
+
+def _of_few_dealings(
+    analyses: Sequence[Analysis], times: float, plan: Plan
+) -> list[str]:
+    """Where runs can be dealt in too few ways, however often they are."""
+    found = []
+    for task in dict.fromkeys(a.task for a in analyses):
+        n, m = sorted(len(a.scores) for a in analyses if a.task == task)[-2:]
+        ways = math.comb(n + m, n)
+        # Of as many runs each, every dealing has one that is its reverse.
+        if times * (2 if n == m else 1) / ways > plan.level * (1 + 1e-9):
+            found.append(
+                f"On {task} there are too few runs for a difference to be found: "
+                f"{n + m} can be dealt to two algorithms in {ways:,} ways only."
             )
     return found

@@ -42,6 +42,15 @@ def ranks(scores: Sequence[Array], higher_is_better: bool = True) -> list:
     return np.split(ranked, np.cumsum([len(x) for x in scores])[:-1])
 
 
+def places(scores: Sequence[Array], higher_is_better: bool = True) -> list:
+    """Return `ranks` over half of all runs, from 0 for the best to 2.
+
+    The difference of two algorithms' means is then P(first better) - P(second better).
+    """
+    half = sum(len(x) for x in scores) / 2
+    return [rank / half for rank in ranks(scores, higher_is_better)]
+
+
 def mean_ranks(
     scores: Sequence[Array],
     counts: Sequence[Array] | None = None,
@@ -102,8 +111,10 @@ def permutation_test(
     """Return whether two algorithms differ in the mean rank of their runs.
 
     The runs of each task are dealt anew to the two algorithms. T, the mean over tasks
-    of the mean rank of y less that of x, among both, is compared with those T* of
-    chance: p = (1 + #{|T*| >= |T|}) / (1 + permutations).
+    of the mean rank of y less that of x, among both and over half of their runs, is
+    compared with those T* of chance: p = (1 + #{|T*| >= |T|}) / (1 + permutations).
+    T is P(x better than y) - P(y better than x): tasks weigh alike, however many runs
+    they have.
 
     Args:
         seed: of NumPy's generator.
@@ -121,14 +132,14 @@ def permutation_test(
     generator = np.random.default_rng(seed)
     dealt = []
     for one, other in zip(x, y, strict=True):
-        ranked = np.concatenate(ranks([one, other], higher_is_better))
+        ranked = np.concatenate(places([one, other], higher_is_better))
         statistic, sizes = partial(_mean_place, ranked), (len(one), len(other))
         dealt.append(deal(generator, statistic, sizes, num_permutations))
     return contrasts(dealt)[0]
 
 
 def _mean_place(ranked: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The mean rank with a minus, `[1, dealings]`: the higher the better."""
+    """The mean place with a minus, `[1, dealings]`: the higher the better."""
     return -(ranked @ counts / counts.sum(axis=0))[None]
 
 

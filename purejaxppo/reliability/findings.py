@@ -26,7 +26,7 @@ from purejaxppo.reliability.comparisons import (
     contrasts,
     corrected,
     deal,
-    ranks,
+    places,
 )
 
 SCORE, TAIL = "score", "tail"
@@ -54,8 +54,9 @@ class Finding(NamedTuple):
         measure: what they are compared by.
         frame: of the training, or none.
         task: the test's, or none for the mean over all tasks.
-        difference: > 0 where the first is better: of mean ranks where each run has the
-            measure by itself, else of the measure. NaN where it does not exist.
+        difference: > 0 where the first is better: P(first better) - P(second better)
+            where each run has the measure by itself, else of the measure. NaN where it
+            does not exist.
         p_value: two-sided, NaN likewise.
         corrected: the same for many tests, see `correct`.
     """
@@ -100,14 +101,25 @@ def compare_pair(
         if is_of_scores(finding)
     ]
     found = contrasts(by_run) + contrasts(across_runs)
-    # Without a range there is no unit in which tails compare over tasks.
-    in_units = all(high > low for low, high in ranges)
+    # Without a range there is no unit in which some measures compare over tasks.
+    in_units = len(tasks) == 1 or all(high > low for low, high in ranges)
     over_all = [
         finding
         for finding in _findings(names, None, measures, found)
-        if in_units or finding.measure != TAIL
+        if in_units or finding.measure not in _of_the_return(plan.definition)
     ]
     return alone + over_all
+
+
+def _of_the_return(definition: Definition) -> tuple[str, ...]:
+    """Measures in units of the return, whose means over tasks need a range."""
+    return (TAIL,) if definition.normalize else (TAIL, *AcrossRuns._fields)
+
+
+def _unit(span: tuple[float, float]) -> float:
+    """Of returns on a task: its range, or 1 where it has none."""
+    low, high = span
+    return high - low if high > low else 1.0
 
 
 def _dealt(
@@ -121,12 +133,12 @@ def _dealt(
     measures = measures_of([*first, *second])
     generator, another = (np.random.default_rng(plan.seed) for _ in range(2))
     by_run = [
-        _deal_by_run(generator, x, y, span[1] - span[0], measures, plan)
+        _deal_by_run(generator, x, y, _unit(span), measures, plan)
         for x, y, span in zip(first, second, ranges, strict=True)
     ]
     across_runs = [
-        _deal_across_runs(another, x, y, level, plan)
-        for x, y, level in zip(first, second, levels, strict=True)
+        _deal_across_runs(another, x, y, level, _unit(span), plan)
+        for x, y, level, span in zip(first, second, levels, ranges, strict=True)
     ]
     return by_run, across_runs
 
@@ -199,19 +211,26 @@ def _deal_by_run(
     generator: np.random.Generator,
     x: Analysis,
     y: Analysis,
-    scale: float,
+    unit: float,
     measures: Sequence[Measure],
     plan: Plan,
 ) -> Dealt:
     """Deal the runs of a task anew, for ranks and for the tail of final returns."""
-    ranked = _ranks(x, y, measures)
-    unit = scale if scale > 0 else 1.0
-    scores = np.concatenate((x.scores, y.scores))[:, None] / unit
+    ranked = _places(x, y, measures)
+    taking_part = (~np.isnan(ranked)).astype(float)
+    ranked = np.nan_to_num(ranked)
+    scores = np.concatenate((x.scores, y.scores))
+    # A run without a final return is no better than the worst that has one.
+    if min(aggregates.num_observed(of.scores) for of in (x, y)) > 0:
+        scores = np.where(np.isnan(scores), np.nanmin(scores), scores)
+    scores = scores / unit
 
     def statistic(counts: np.ndarray) -> np.ndarray:
-        mean_rank = (ranked.T @ counts.astype(float)) / counts.sum(axis=0)
-        tail = aggregates.cvar(scores, plan.alpha, counts=counts)
-        return np.concatenate((-mean_rank, tail[None]))
+        times = counts.astype(float)
+        with np.errstate(invalid="ignore"):  # No run of those dealt takes part.
+            mean_place = (ranked.T @ times) / (taking_part.T @ times)
+        tail = aggregates.cvar(scores[:, None], plan.alpha, counts=counts)
+        return np.concatenate((-mean_place, tail[None]))
 
     sizes = (len(x.scores), len(y.scores))
     return deal(generator, statistic, sizes, plan.num_permutations)
@@ -222,25 +241,40 @@ def _deal_across_runs(
     x: Analysis,
     y: Analysis,
     levels: tuple[Levels, Levels],
+    unit: float,
     plan: Plan,
 ) -> Dealt:
     """Deal the runs of a task anew, for the cells that only all runs together have."""
     pooled = _pooled(*levels)
+    if not plan.definition.normalize:
+        pooled = pooled._replace(level=pooled.level / unit)
     statistic = partial(_across_runs, pooled, plan.definition, _have_quartiles(x, y))
     sizes = (len(x.scores), len(y.scores))
     return deal(generator, statistic, sizes, plan.num_across_permutations)
 
 
-def _ranks(x: Analysis, y: Analysis, measures: Sequence[Measure]) -> np.ndarray:
-    """Ranks `[runs of both, measures]`; NaN for what no run has."""
+def _places(x: Analysis, y: Analysis, measures: Sequence[Measure]) -> np.ndarray:
+    """Places `[runs of both, measures]`; NaN for runs that take no part.
+
+    A run without a final return is worse than any. One that has a final return but no
+    such cell, because it has no unit, is neither good nor bad. An algorithm all of
+    whose runs lack a final return is not compared: nobody knows why they do.
+    """
+    scored = ~np.isnan(np.concatenate((x.scores, y.scores)))
+    if min(aggregates.num_observed(of.scores) for of in (x, y)) == 0:
+        scored[:] = True
     columns = []
     for name, frame in measures:
         if name in (TAIL, *AcrossRuns._fields):
             continue
         values = [_values(analysis, name, frame) for analysis in (x, y)]
-        ranked = np.concatenate(ranks(values, HIGHER_IS_BETTER.get(name, True)))
-        none = np.isnan(np.concatenate(values)).all()
-        columns.append(np.full_like(ranked, np.nan) if none else ranked)
+        pooled = np.concatenate(values)
+        part = ~(np.isnan(pooled) & scored)
+        column = np.full(len(pooled), np.nan)
+        if part.any() and not np.isnan(pooled).all():
+            higher = HIGHER_IS_BETTER.get(name, True)
+            column[part] = places([pooled[part]], higher)[0]
+        columns.append(column)
     return np.stack(columns, axis=1)
 
 

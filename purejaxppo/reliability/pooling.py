@@ -67,7 +67,7 @@ def pool(
         plan: share of the tail, confidence.
     """
     scores = {
-        name: [_in_range(analysis.scores, ranges[analysis.task]) for analysis in of]
+        name: _normalized([(a.scores, ranges[a.task]) for a in of])
         for name, of in analyses.items()
     }
     raw = {name: [analysis.scores for analysis in of] for name, of in analyses.items()}
@@ -87,6 +87,18 @@ def pool(
         },
         ranks=rank_intervals(raw, counts, plan.confidence),
     )
+
+
+def lacks_a_task(scores: np.ndarray, range_: Range) -> bool:
+    """Whether an algorithm has no final return on a task that others are pooled on."""
+    return bool(np.isnan(scores).all()) and not np.isnan(range_.low)
+
+
+def _normalized(of_tasks: Sequence[tuple[np.ndarray, Range]]) -> list[np.ndarray]:
+    """Scores of each task; all NaN where a task lacks them, and would flatter."""
+    if any(lacks_a_task(*task) for task in of_tasks):
+        return [np.full_like(scores, np.nan) for scores, _ in of_tasks]
+    return [_in_range(*task) for task in of_tasks]
 
 
 def _in_range(scores: np.ndarray, range_: Range) -> np.ndarray:
@@ -109,9 +121,10 @@ def pooled_range(first: np.ndarray, final: np.ndarray) -> tuple[float, float]:
     `curve_range` over runs in place of time.
 
     Args:
-        first: `[runs]` of all algorithms, NaN where missing.
+        first: `[runs]` of all algorithms; those that are not finite are left out.
         final: `[runs]`, likewise.
     """
+    first, final = (np.where(np.isfinite(x), x, np.nan) for x in (first, final))
     return float(aggregates.median(first)), float(aggregates.quantile(final, 0.95))
 
 
@@ -200,6 +213,10 @@ def rank_intervals(
 ) -> dict[str, Interval]:
     """Return each algorithm's mean rank over runs, and over tasks the mean of that.
 
+    Ranks among the N runs of k algorithms are brought to those among k, 1/2 + (rank -
+    1/2) k / N, so that tasks weigh alike: with as many runs of each, the rank is 1 if
+    all runs of an algorithm are better than all others, and k if they are worse.
+
     Args:
         scores: algorithm -> final returns `[runs]` of each task; a missing one is worse
             than any.
@@ -214,7 +231,13 @@ def rank_intervals(
         # Those of one task, in the order of the algorithms.
         drawn = (counts[i::step] for i in range(step))
         each = [mean_ranks(s, c) for s, c in zip(of_tasks, drawn, strict=True)]
-        return np.mean(each, axis=0)
+        return np.mean(
+            [
+                0.5 + (rank - 0.5) * len(names) / sum(map(len, runs))
+                for rank, runs in zip(each, of_tasks, strict=True)
+            ],
+            axis=0,
+        )
 
     found = bootstrap(statistic, flat, confidence)
     return {name: Interval(*(x[i] for x in found)) for i, name in enumerate(names)}

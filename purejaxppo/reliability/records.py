@@ -36,6 +36,11 @@ def check_runs(runs: Runs) -> Runs:
         ValueError: there is no run or no time; steps do not increase or are infinite; a
             shape does not fit the curves'.
     """
+    if not isinstance(runs, Runs):
+        raise ValueError(
+            f"Expected runs to be a reliability.Runs (algorithm, task, env_steps, "
+            f"curves, seeds, ...), got {type(runs).__name__}."
+        )
     name = f"{runs.algorithm} on {runs.task}"
     if runs.curves.ndim != 2 or 0 in runs.curves.shape:
         raise ValueError(

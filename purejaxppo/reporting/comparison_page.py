@@ -62,7 +62,7 @@ def make_comparison_page(
         title=_title(comparison),
         subtitle=_subtitle(comparison, metric),
         answers=verdicts(comparison, plan),
-        caveats=_caveats(sources, comparison),
+        caveats=caveats_of(sources, comparison),
         sections=[Section(*names, of) for names, of in blocks.items()],
         data=data,
         made=made_by(versions),
@@ -84,7 +84,8 @@ def _subtitle(comparison: Comparison, metric: str) -> str:
     )
 
 
-def _caveats(sources: Sequence[Source], comparison: Comparison) -> list[Caveat]:
+def caveats_of(sources: Sequence[Source], comparison: Comparison) -> list[Caveat]:
+    """Return all that is to be warned of, and of which runs."""
     found = [(line, "") for line in comparison.caveats]
     found += [(note, str(s.path)) for s in sources for note in s.notes]
     for analysis in comparison.analyses:

@@ -2,6 +2,7 @@
 
 from purejaxppo.reliability.aggregates import num_observed
 from purejaxppo.reliability.analysis import Analysis, Plan
+from purejaxppo.reliability.caveats import INTERVAL_RUNS
 from purejaxppo.reliability.comparing import Comparison
 from purejaxppo.reliability.findings import SCORE, TAIL, Finding
 from purejaxppo.reliability.intervals import Interval
@@ -140,7 +141,7 @@ def _test_cells(test: Finding | None, plan: Plan) -> list[Cell]:
 def _needed(pair: Pair, task: str) -> Cell:
     found = pair.power[task]
     if found is None:
-        return Cell(NOTHING, None)
+        return Cell(f"{NOTHING}: needs {INTERVAL_RUNS} runs", None)
     most = int(found.num_runs[-1])
     if found.needed is None:
         return Cell(f"> {most}", float(most + 1))

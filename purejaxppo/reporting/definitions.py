@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from purejaxppo.reliability.aggregates import QUARTILE_RUNS
 from purejaxppo.reliability.analysis import Plan
+from purejaxppo.reliability.caveats import INTERVAL_RUNS
 from purejaxppo.reliability.cells import Definition
 from purejaxppo.reliability.filters import ORDER
 from purejaxppo.reliability.pooling import Range
@@ -189,8 +190,10 @@ def comparison_definitions(ranges: Mapping[str, Range], plan: Plan) -> dict[str,
         ),
         "mean rank": (
             "Rank of each run's final return among all runs of all algorithms on its "
-            "task, 1 for the best, ties in the middle; mean over an algorithm's runs, "
-            "and of that over tasks."
+            "task, 1 for the best, ties in the middle, brought from N runs to k "
+            "algorithms: ½ + (rank − ½) k / N; mean over an algorithm's runs, and of "
+            "that over tasks. With as many runs of each, 1 where all its runs beat all "
+            "others', k where they lose to them."
         ),
         "P(first is better)": (
             "Probability that a run of the first algorithm has a higher final return "
@@ -203,14 +206,16 @@ def comparison_definitions(ranges: Mapping[str, Range], plan: Plan) -> dict[str,
             f"times (for cells across runs {plan.num_across_permutations:,} times). "
             f"Two-sided. Final returns and cells are tested apart; the tests of each "
             f"are {CORRECTIONS[plan.correction]}. A difference counts where p ≤ "
-            f"{plan.level:.2g}. It is one of mean ranks; of the tail and of cells "
-            f"across runs, one of the number itself; over tasks, their mean."
+            f"{plan.level:.2g}. It is P(first is better) − P(second is better), where "
+            f"a run with a final return but without the cell takes no part; of the "
+            f"tail and of cells across runs it is one of the number itself, and runs "
+            f"without a final return end in the tail; over tasks, the mean."
         ),
         "runs needed": (
             f"So many runs of each algorithm, drawn with replacement from those "
             f"measured, give a two-sided test of Mann and Whitney at {plan.level:.2g} "
             f"a power of .8. Takes the measured difference for the true one, and is "
-            f"optimistic where runs are few."
+            f"optimistic where runs are few: missing below {INTERVAL_RUNS} runs."
         ),
     }
 

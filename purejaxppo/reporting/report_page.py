@@ -167,7 +167,8 @@ def _drawdowns(key: str, part: Part, plan: Plan) -> Figure:
         drawing.drawdowns(f"{key}-drawing", part.runs, plan.definition.alpha),
         "Drawdown",
         "How far runs are below their own best until then: the long-term risk is the "
-        "mean of the worst of it.",
+        "mean of the worst of it. Drawn of means of bins, which are less deep than the "
+        "curves that the tables are of; in brackets, a run's place from 0 on.",
     )
 
 

@@ -161,7 +161,10 @@ def _on_one_task(
     test = overall(tests, SCORE)
     winner, p = better(test, plan), f"p = {p_value(test.corrected)}"
     if math.isnan(test.corrected):
-        return f"{pair.first} and {pair.second} have no final returns on {task}."
+        return (
+            f"{pair.first} and {pair.second} cannot be compared on {task}: all runs of "
+            f"one of them lack a final return."
+        )
     if winner is None:
         return (
             f"By final returns {pair.first} and {pair.second} cannot be told apart on "
@@ -188,21 +191,41 @@ def _of_tails(
     """Whose worst runs are better, where they can be told apart."""
     out = _outcome(pair, tests, comparison.tasks, TAIL, plan)
     if not out.won:
-        return []
+        return _of_all_tails(pair, tests, comparison, plan)
     said = (
         f"The worst {percent(plan.alpha)} of the runs of {out.winner} end higher than "
         f"those of {out.other} on {listed(out.won)}"
     )
     if len(out.won) == 1:
-        values = {
-            a.algorithm: with_ends(a.aggregates["cvar"])
-            for a in comparison.analyses
-            if a.task == out.won[0]
-        }
-        said += f", at {values[out.winner]} against {values[out.other]}"
+        said += _tails_at(out, comparison)
     if out.lost:
         said += f"; lower on {listed(out.lost)}"
     return [f"{said}."]
+
+
+def _tails_at(out: "_Outcome", comparison: Comparison) -> str:
+    """Both tails on the task that is won, where all runs enter them."""
+    of = {a.algorithm: a for a in comparison.analyses if a.task == out.won[0]}
+    pair = of[out.winner], of[out.other]
+    if any(int(analysis.summary.missing) for analysis in pair):
+        return " (runs without a final return count as the lowest)"
+    ours, theirs = (with_ends(analysis.aggregates["cvar"]) for analysis in pair)
+    return f", at {ours} against {theirs}"
+
+
+def _of_all_tails(
+    pair: Pair, tests: Sequence[Finding], comparison: Comparison, plan: Plan
+) -> list[str]:
+    """Whose worst runs are better over all tasks, where no task tells it."""
+    of_all = [test for test in tests if test.measure == TAIL and test.task is None]
+    winner = better(of_all[0], plan) if of_all else None
+    if winner is None:
+        return []
+    return [
+        f"Over all {len(comparison.tasks)} tasks together the worst "
+        f"{percent(plan.alpha)} of the runs of {winner} end higher than those of "
+        f"{_other(pair, winner)} (p = {p_value(of_all[0].corrected)})."
+    ]
 
 
 def _of_cells(pair: Pair, tests: Sequence[Finding], plan: Plan) -> list[str]:

@@ -35,11 +35,11 @@ def differences_table(sources: Sequence[Source]) -> Table:
     """The options that are not the same in all studies."""
     names = dict.fromkeys(name for source in sources for name in source.config)
     told = [name for name in names if len({_shown(s, name) for s in sources}) > 1]
+    known = all(source.config for source in sources)
+    alike = "No option differs between the studies" if known else "Options: not known"
     return Table(
         key="differences",
-        caption="Options that differ between the studies"
-        if told
-        else "No option differs between the studies",
+        caption="Options that differ between the studies" if told else alike,
         columns=word_columns("option", *(str(source.path) for source in sources)),
         rows=[
             [text(name), *(text(_shown(source, name)) for source in sources)]

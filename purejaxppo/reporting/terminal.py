@@ -1,21 +1,25 @@
 """A comparison on the terminal: the answer, and the two tables that it is from."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from purejaxppo.reliability.analysis import Plan
 from purejaxppo.reliability.comparing import Comparison
 from purejaxppo.reporting import definitions
+from purejaxppo.reporting.comparison_page import caveats_of
 from purejaxppo.reporting.comparison_tables import pairs_table, results_table
 from purejaxppo.reporting.models import Table
 from purejaxppo.reporting.sentences import verdicts
+from purejaxppo.reporting.sources import Source
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table as RichTable
 
 
-def rendered(comparison: Comparison, plan: Plan) -> "list[RenderableType]":
+def rendered(
+    sources: Sequence[Source], comparison: Comparison, plan: Plan
+) -> "list[RenderableType]":
     """Return what `rich.console.Console.print` is to print."""
     from rich.text import Text
 
@@ -23,7 +27,10 @@ def rendered(comparison: Comparison, plan: Plan) -> "list[RenderableType]":
     scores = ("task", "algorithm", "runs", titles["iqm"], titles["cvar"])
     pairs = ("first", "second", "task", "P(first is better)", "better", "runs needed")
     # Text, not str: rich would read the brackets of "[361, 830]" as markup.
-    warnings = [Text(f"Warning: {line}", "red") for line in comparison.caveats]
+    warnings = [
+        Text(f"Warning: {of.text} {'; '.join(of.about)}".strip(), "red")
+        for of in caveats_of(sources, comparison)
+    ]
     return [
         _table(results_table(comparison, plan), scores),
         _table(pairs_table(comparison, plan), pairs),

@@ -159,6 +159,7 @@ def write_report(study: Study, output: Path, plan: Plan) -> list[Part]:
         },
         "answers": page.answers,
         "caveats": page.caveats,
+        "targets": {part.name: part.target for part in parts},
         "parts": {part.name: part.analysis for part in parts},
     }
     output.mkdir(parents=True, exist_ok=True)
@@ -217,7 +218,19 @@ def read_comparison(
     check_references(tasks, lows, highs)
     studies = all(source.config for source in sources)
     quantity = metric or ("episode_return" if studies else "return")
+    if metric is not None and metric not in METRICS:
+        sources = [_of_no_return(source, metric) for source in sources]
     return Contest(sources, lows, highs, METRICS.get(quantity, quantity))
+
+
+def _of_no_return(source: Source, metric: str) -> Source:
+    """The source without its episodes' returns, which are not what is compared."""
+    note = (
+        f"What is compared is {metric}: it stands for the return in all that is said, "
+        f"and higher counts as better."
+    )
+    records = [runs._replace(rollouts=None) for runs in source.records]
+    return source._replace(records=records, notes=[*source.notes, note])
 
 
 def write_comparison(contest: Contest, output: Path, plan: Plan) -> Comparison:

@@ -38,7 +38,15 @@ class Loaded(NamedTuple):
     updates: int
 
     def policy(self, run: int) -> Policy:
-        """One run's policy, which `ppo.act` takes as its state."""
+        """One run's policy, which `ppo.act` takes as its state.
+
+        Raises:
+          ValueError: there is no such run.
+        """
+        if not 0 <= run < self.study.num_seeds:
+            raise ValueError(
+                f"Expected run to be in [0, {self.study.num_seeds}), got {run}."
+            )
         return jax.tree.map(lambda x: x[run], self.policies)
 
 
