@@ -200,8 +200,8 @@ def candidates(tried: Sequence[Tried]) -> str:
     """What was tried, as a table."""
     found = []
     for name, *values in tried:
-        options = " ".join(f"--{k} {v}".lower() for k, v in CANDIDATES[name].items())
-        options = options.replace("_", "-")
+        changes = CANDIDATES[name].items()
+        options = " ".join(f"--{k.replace('_', '-')} {v}".lower() for k, v in changes)
         found.append([name, f"`{options}`" if options else "", *map(number, values)])
     heads = "candidate | options | IQM | mean | first quartile | CVaR 25 % | worst"
     return table(heads, found)
