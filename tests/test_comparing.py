@@ -47,6 +47,17 @@ def test_over_all_tasks_the_tests_side_with_the_probabilities():
     assert ranks["a"].estimate + ranks["b"].estimate == pytest.approx(3)
 
 
+def test_runs_are_counted_on_the_tasks_that_are_spoken_of():
+    records = [
+        record("a", "alike", 0, 12),
+        record("b", "alike", 1, 12),
+        record("a", "apart", 2, 30),
+        record("b", "apart", 3, 30, 140),
+    ]
+    said = verdicts(compare(records, PLAN), PLAN)[0]
+    assert "(apart); on alike they cannot be told apart with 12 runs each. " in said
+
+
 def test_runs_without_a_unit_are_neither_good_nor_bad():
     steady = record("steady")._replace(curves=np.full((24, 60), 500.0))
     noisy = record("noisy", noise=20.0)

@@ -120,10 +120,12 @@ def _of_returns(
     pair: Pair, tests: Sequence[Finding], comparison: Comparison, plan: Plan
 ) -> str:
     """Who is better on which tasks, by the ranks of final returns."""
-    tasks, sizes = comparison.tasks, _sizes(pair, comparison)
+    tasks = comparison.tasks
     if len(tasks) == 1:
+        sizes = _sizes(pair, comparison, tasks)
         return _on_one_task(pair, tests, tasks[0], sizes, plan)
     out = _outcome(pair, tests, tasks, SCORE, plan)
+    sizes = _sizes(pair, comparison, out.open or tasks)
     if not out.won and not out.lost:
         said = (
             f"By final returns {pair.first} and {pair.second} cannot be told apart on "
@@ -302,10 +304,11 @@ def _other(pair: Pair, name: str) -> str:
     return pair.second if name == pair.first else pair.first
 
 
-def _sizes(pair: Pair, comparison: Comparison) -> str:
-    """How many runs of each there are."""
+def _sizes(pair: Pair, comparison: Comparison, tasks: Sequence[str]) -> str:
+    """How many runs of each there are on some tasks."""
     names = (pair.first, pair.second)
-    sizes = sorted({len(a.scores) for a in comparison.analyses if a.algorithm in names})
+    of = [a for a in comparison.analyses if a.algorithm in names and a.task in tasks]
+    sizes = sorted({len(analysis.scores) for analysis in of})
     if len(sizes) == 1:
         return f"{counted(sizes[0])} each"
     return f"{sizes[0]} to {sizes[-1]} runs each"
