@@ -7,6 +7,7 @@ import numpy as np
 from purejaxppo.reliability import aggregates
 from purejaxppo.reliability.across_time import curve_range, windows
 from purejaxppo.reliability.cells import FRAMES, Definition
+from purejaxppo.reliability.curves import points_at_the_end
 from purejaxppo.reliability.records import Runs
 from purejaxppo.reliability.summary import Summary
 from purejaxppo.reliability.table import warnings
@@ -44,7 +45,7 @@ def _of_ends(runs: Runs) -> list[str]:
     if curves.shape[1] == 1:
         return []
     seen = ~np.isnan(curves)
-    points = math.ceil(0.1 * curves.shape[1] - 1e-9)
+    points = points_at_the_end(curves.shape[1])
     early = np.flatnonzero(seen.any(axis=1) & ~seen[:, -points:].any(axis=1))
     if early.size == 0:
         return []

@@ -28,6 +28,12 @@ def fill_forward(curves: Array) -> Array:
     return xp.take_along_axis(curves, xp.maximum.accumulate(index, axis=-1), axis=-1)
 
 
+def points_at_the_end(points: int, fraction: float = 0.1) -> int:
+    """Return how many of the points are the end of the training, at least 1."""
+    # The subtraction keeps 0.1 * 30 = 3.0000000000000004 at 3 points.
+    return max(1, math.ceil(fraction * points - 1e-9))
+
+
 def final_performance(curves: Array, fraction: float = 0.1) -> Array:
     """Return the performance of each run at the end of its training.
 
@@ -48,9 +54,7 @@ def final_performance(curves: Array, fraction: float = 0.1) -> Array:
         raise ValueError(f"Expected fraction to be in (0, 1], got {fraction!r}")
     xp, curves = as_floating(curves)
     check_time(curves)
-    # The subtraction keeps 0.1 * 30 = 3.0000000000000004 at 3 points.
-    points = max(1, math.ceil(fraction * curves.shape[-1] - 1e-9))
-    window = curves[..., -points:]
+    window = curves[..., -points_at_the_end(curves.shape[-1], fraction) :]
     observed = xp.logical_not(xp.isnan(window))
     average = mean_where(window, observed, axis=-1)
     last = fill_forward(curves)[..., -1]
