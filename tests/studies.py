@@ -5,6 +5,8 @@ import numpy as np
 from purejaxppo.config import Config
 from purejaxppo.fields import replace
 from purejaxppo.study import store
+from purejaxppo.study.chunks import Outcome
+from purejaxppo.study.results import merge
 
 BAD = np.where(np.arange(24) % 4 == 0, 20.0, 100.0)
 """Tops of 24 runs, a quarter of which fail."""
@@ -17,6 +19,13 @@ def returns(seed, runs, top, low=0.0, updates=60):
     noise = np.random.default_rng(seed).normal(size=(runs, updates))
     rise = 1 - np.exp(-np.arange(updates) / (updates / 5))
     return low + (np.broadcast_to(top, runs)[:, None] - low) * rise + noise
+
+
+def as_dataset(columns, seeds, attributes):
+    """Columns `[runs, updates]` of a study with batches of 8 steps."""
+    runs, updates = next(iter(columns.values())).shape
+    parts = [(np.arange(runs), Outcome(updates, columns, None))]
+    return merge(parts, seeds, np.full(runs, 8), [{}], attributes)
 
 
 def leave_study(path, env, made, *, changes=None, evaluated=False, **columns):
@@ -32,9 +41,8 @@ def leave_study(path, env, made, *, changes=None, evaluated=False, **columns):
     store.write_job(path, store.Job(env, runs, 3, config))
     facts = {"status": "complete", "updates": updates, "num_updates": updates}
     store.write_environment(path, facts)
-    dataset = store.make_dataset(
-        columns, 3 + np.arange(runs), 8, {"env": env, "action_dims": 0}
-    )
+    attributes = {"env": env, "action_dims": 0}
+    dataset = as_dataset(columns, 3 + np.arange(runs), attributes)
     store.write_results(path, dataset)
     if evaluated:
         import xarray

@@ -661,7 +661,7 @@ def dataset(entropy, action_dims):
         "entropy": entropy,
     }
     attributes = {"env": "Probe", "action_dims": action_dims}
-    return store.make_dataset(columns, np.arange(len(entropy)), 8, attributes)
+    return studies.as_dataset(columns, np.arange(len(entropy)), attributes)
 
 
 FALLS = [[1.0, 0.05] + [0.05] * 6, [1.0] * 8]

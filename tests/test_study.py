@@ -15,7 +15,7 @@ import xarray
 
 import purejaxppo as ppo
 from envs import probes
-from purejaxppo.study import Study, over_devices, running, store
+from purejaxppo.study import Study, chunks, load, over_devices, store
 from purejaxppo.study.segments import run_segments
 from purejaxppo.study.sharding import padded, run_mesh
 
@@ -59,7 +59,7 @@ def test_files_hold_the_study(finished):
     assert facts["updates"] == facts["num_updates"] == 10
     assert facts["num_devices"] == jax.device_count()
     assert facts["packages"]["jax"] == jax.__version__
-    assert not (study.output / "state").exists()
+    assert not (study.output / "chunks").exists()
 
 
 def test_each_run_is_train_with_its_seed(finished):
@@ -76,17 +76,11 @@ def test_each_run_is_train_with_its_seed(finished):
 
 def test_parameters_are_the_final_ones(finished):
     study, _, _ = finished
-    algorithm = study.make_ppo()
-    state = jax.eval_shape(algorithm.init, jax.random.key(0))
-    like = jax.tree.map(
-        lambda x: np.zeros((3, *x.shape), x.dtype),
-        {"params": state.params, "obs_statistics": (), "critic_scale": ()},
-    )
-    saved = store.read_tree(study.output, "parameters", like)
+    saved = load(study.output).policies.params
     train = jax.jit(ppo.make_train(CONFIG, *ppo.make("CartPole-v1")))
     alone = train(jax.random.key(6)).state.params
     for ours, theirs in zip(
-        jax.tree.leaves(saved["params"]), jax.tree.leaves(alone), strict=True
+        jax.tree.leaves(saved), jax.tree.leaves(alone), strict=True
     ):
         np.testing.assert_allclose(ours[1], theirs, rtol=2e-3, atol=2e-4)
 
@@ -136,7 +130,7 @@ def test_stopping_and_resuming_gives_the_same_bits(tmp_path):
     assert facts["status"] == "incomplete"
     resumed = study("stopped").run(resume=True)
     xarray.testing.assert_identical(resumed, study("whole").run())
-    assert not (tmp_path / "stopped" / "state").exists()
+    assert not (tmp_path / "stopped" / "chunks").exists()
 
 
 def test_resuming_a_complete_study_changes_nothing(finished):
@@ -204,8 +198,8 @@ def test_a_segment_that_fails_leaves_what_can_be_resumed(tmp_path, monkeypatch):
         if status.update:
             os.kill(os.getpid(), signal.SIGINT)
 
-    def break_the_second(programs, state, *rest):
-        state, segment = next(run_segments(programs, state, *rest))
+    def break_the_second(programs, values, state, *rest):
+        state, segment = next(run_segments(programs, values, state, *rest))
         yield state, segment
         for leaf in jax.tree.leaves(state):
             leaf.delete()
@@ -214,7 +208,7 @@ def test_a_segment_that_fails_leaves_what_can_be_resumed(tmp_path, monkeypatch):
     stopped = study.run(on_status=interrupt)
     (tmp_path / "study" / "evaluation.zarr").mkdir()
     with monkeypatch.context() as patch:
-        patch.setattr(running, "run_segments", break_the_second)
+        patch.setattr(chunks, "run_segments", break_the_second)
         with pytest.raises(RuntimeError, match="broken"):
             study.run(resume=True)
     kept = store.read_results(tmp_path / "study")

@@ -68,8 +68,12 @@ def leave(directory, env, changes=None, num_seeds=3, **given):
     store.write_environment(directory, facts)
     kept = "params", "obs_statistics", "critic_scale"
     tree = {name: getattr(states, name) for name in kept}
-    store.write_tree(directory, store.PARAMETERS, jax.tree.map(np.asarray, tree))
+    leave_policies(directory, tree)
     return algorithm, states
+
+
+def leave_policies(directory, tree):
+    store.write_tree(directory / store.PARAMETERS / "0", jax.tree.map(np.asarray, tree))
 
 
 def alone(algorithm, env_params, numbers, seed=0, max_steps=10_000):
@@ -119,7 +123,7 @@ def test_a_loaded_policy_acts_as_the_saved_arrays_say(kept):
     assert loaded.study.output == output
     assert loaded.updates == 10
     with ocp.StandardCheckpointer() as checkpointer:
-        saved = checkpointer.restore((output / "parameters").absolute())
+        saved = checkpointer.restore((output / "parameters" / "0").absolute())
     second = jax.tree.map(lambda x: x[1], saved)
     fresh = jit(loaded.ppo.init)(jax.random.key(0))
     state = fresh._replace(
@@ -397,7 +401,7 @@ def test_modes_are_modes_and_samples_are_samples(tmp_path):
     output["kernel"] = output["kernel"].at[:, 1, 0].set(math.log(3) / 2)
     output["kernel"] = output["kernel"].at[:, 0, 0].set(-math.log(3) / 2)
     tree = {"params": states, "obs_statistics": (), "critic_scale": ()}
-    store.write_tree(tmp_path, store.PARAMETERS, jax.tree.map(np.asarray, tree))
+    leave_policies(tmp_path, tree)
     dataset = evaluate_study(tmp_path, 2000, env=probes.Match())
     assert (dataset.greedy_return == 1).all()
     # The standard deviation of the mean is 0.01.
@@ -558,7 +562,7 @@ def test_policies_that_are_not_finite_are_counted_and_shown(tmp_path, command):
     params = jax.tree.map(lambda x: np.asarray(x).copy(), states.params)
     params["policy"]["output"]["bias"][1] = np.nan
     tree = {"params": params, "obs_statistics": (), "critic_scale": ()}
-    store.write_tree(tmp_path, store.PARAMETERS, tree)
+    leave_policies(tmp_path, tree)
     code, printed, _ = command(tmp_path, "--episodes", "4")
     assert code == 0
     warnings = [line for line in printed.splitlines() if line.startswith("Warning")]

@@ -1,19 +1,42 @@
 """Studies: many runs on many devices, and the directory that they leave."""
 
 from purejaxppo.study.evaluating import MODES, Played, evaluate_study, play_policies
+from purejaxppo.study.grids import (
+    LogUniform,
+    Uniform,
+    crossed,
+    linear_range,
+    log_range,
+    product,
+    sampled,
+    zipped,
+)
 from purejaxppo.study.loading import Loaded, Policy, load
-from purejaxppo.study.running import Status, Study
+from purejaxppo.study.means import Means
+from purejaxppo.study.plans import Plan
+from purejaxppo.study.running import Study
 from purejaxppo.study.sharding import over_devices
+from purejaxppo.study.work import Status
 
 __all__ = [
     "MODES",
     "Loaded",
+    "LogUniform",
+    "Means",
+    "Plan",
     "Played",
     "Policy",
     "Status",
     "Study",
+    "Uniform",
+    "crossed",
     "evaluate_study",
+    "linear_range",
     "load",
+    "log_range",
     "over_devices",
     "play_policies",
+    "product",
+    "sampled",
+    "zipped",
 ]

@@ -1,5 +1,6 @@
 """A study's policies, read from its directory and ready to act."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,7 +8,8 @@ import jax
 import numpy as np
 
 from purejaxppo.networks import Network
-from purejaxppo.study import store
+from purejaxppo.study import hosts, store
+from purejaxppo.study.groups import Group
 from purejaxppo.study.running import Study
 from purejaxppo.training import PPO
 
@@ -53,6 +55,7 @@ class Loaded(NamedTuple):
 def load(
     directory: Path | str,
     *,
+    setting: int | None = None,
     env: Any = None,
     env_params: Any = None,
     network: Network | None = None,
@@ -65,6 +68,7 @@ def load(
 
     Args:
       directory: where the study was left.
+      setting: which one of a grid's; the others are as if they were not there.
       env: the study's environment if it was an object, else that of `config.toml`.
       env_params: the study's if it was given any, else the environment's defaults.
       network: the study's if it was given one, else that of `config.toml`.
@@ -72,7 +76,7 @@ def load(
     Raises:
       ValueError: there is no study, or one without parameters; an object of which
         `config.toml` knows nothing was not given; or the parameters are not those of
-        this environment and network.
+        this environment and network; or it has several settings, and none was named.
     """
     directory = Path(directory)
     if not store.holds_study(directory):
@@ -89,15 +93,36 @@ def load(
         output=directory,
         env_params=env_params,
         network=network,
+        grid=job.settings or None,
     )
-    ppo = study.make_ppo()
+    number = _setting(study, setting)
+    alone = study.of_setting(number)
+    runs = np.arange(number * study.num_seeds, (number + 1) * study.num_seeds)
+    ppo = alone.make_ppo()
     return Loaded(
-        study=study,
+        study=alone,
         ppo=ppo,
-        env_params=study.make_env()[1],
-        policies=_read_policies(directory, ppo, study.num_seeds),
-        updates=facts["updates"],
+        env_params=alone.make_env()[1],
+        policies=_read_policies(directory, ppo, study.groups, runs),
+        updates=_updates(directory, facts, study, runs),
     )
+
+
+def _updates(
+    directory: Path, facts: dict[str, Any], study: Study, runs: np.ndarray
+) -> int:
+    if len(study.settings) == 1:
+        return facts["updates"]
+    return int(store.read_results(directory)["updates"][runs].max())
+
+
+def _setting(study: Study, number: int | None) -> int:
+    if number is None and len(study.settings) > 1:
+        raise ValueError(
+            f"Expected setting to say which one of {len(study.settings)} is meant, "
+            f"0 to {len(study.settings) - 1}, got none."
+        )
+    return number or 0
 
 
 def _check_given(directory: Path, objects: list[str], given: dict[str, Any]) -> None:
@@ -110,22 +135,33 @@ def _check_given(directory: Path, objects: list[str], given: dict[str, Any]) -> 
         )
 
 
-def _read_policies(directory: Path, ppo: PPO, num_runs: int) -> Policy:
+def _read_policies(
+    directory: Path, ppo: PPO, groups: Sequence[Group], runs: np.ndarray
+) -> Policy:
     """The parameters and statistics that were saved, in the algorithm's own types."""
     state = jax.eval_shape(ppo.init, jax.random.key(0))
-    one = {name: getattr(state, name) for name in Policy._fields}
-    like = jax.tree.map(
-        lambda x: np.broadcast_to(np.zeros((), x.dtype), (num_runs, *x.shape)), one
-    )
-    ours, saved = store.shapes(like), store.tree_shapes(directory, store.PARAMETERS)
-    if ours != saved:
-        name = next(k for k in ours | saved if ours.get(k) != saved.get(k))
+    like = Policy(**{name: getattr(state, name) for name in Policy._fields})
+    number = next(i for i, group in enumerate(groups) if runs[0] in group.runs)
+    saved = hosts.named(_read_parameters(directory, number))
+    num_runs = len(groups[number].runs)
+    ours = {k: (num_runs, *x.shape) for k, x in hosts.named(like).items()}
+    theirs = {k: x.shape for k, x in saved.items()}
+    if ours != theirs:
+        name = next(k for k in ours | theirs if ours.get(k) != theirs.get(k))
         raise ValueError(
             f"Expected {store.PARAMETERS} in {directory} to be of {num_runs} runs with "
-            f"this environment and network, but {name} is {_shown(saved.get(name))} "
+            f"this environment and network, but {name} is {_shown(theirs.get(name))} "
             f"there and {_shown(ours.get(name))} here."
         )
-    return Policy(**store.read_tree(directory, store.PARAMETERS, like))
+    rows = np.flatnonzero(np.isin(groups[number].runs, runs))
+    leaves = [saved[name][rows] for name in ours]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _read_parameters(directory: Path, group: int) -> Any:
+    if not (directory / store.PARAMETERS).exists():
+        raise ValueError(f"Expected {store.PARAMETERS} in {directory}, found none.")
+    return store.read_tree(directory / store.PARAMETERS / str(group))
 
 
 def _shown(shape: tuple[int, ...] | None) -> str:

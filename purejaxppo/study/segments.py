@@ -1,19 +1,27 @@
 """Many runs advanced together, some updates at a time, by two compiled programs."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
-from purejaxppo.study.sharding import over_runs, padded, run_mesh
+from purejaxppo.study import hosts
+from purejaxppo.study.sharding import AXIS, over_runs, padded, run_mesh
 from purejaxppo.training import PPO, Metrics, TrainState
 
 SEGMENT_SECONDS = 0.5
 LONGEST_SEGMENT = 256
+
+Values: TypeAlias = Mapping[str, Any]
+"""What tells runs apart besides their seeds: name -> `[runs, ...]`."""
+
+Algorithm: TypeAlias = Callable[[Values], PPO]
+"""The values of one run -> what it runs."""
 
 
 class Segment(NamedTuple):
@@ -25,46 +33,84 @@ class Segment(NamedTuple):
 
 
 class Programs(NamedTuple):
-    """The compiled programs: `init(keys)`, `advance(state, start, stop)`."""
+    """The compiled programs.
 
-    init: Callable[[jax.Array], TrainState]
-    advance: Callable[..., tuple[TrainState, Metrics]]
+    Attributes:
+      init: (values, seeds) -> state.
+      advance: (values, state, start, stop) -> (state, metrics); of these the first
+        `stop - start` columns count. It takes the memory of the state.
+      sharding: of everything that has an axis of runs.
+      size: how many runs they take, a multiple of the number of devices.
+      longest: the most updates that `advance` makes.
+      num_updates: those of a run.
+      seconds: that compiling took.
+    """
+
+    init: Any
+    advance: Any
+    sharding: NamedSharding
+    size: int
     longest: int
+    num_updates: int
+    seconds: float
 
 
-def seed_keys(seeds: np.ndarray) -> jax.Array:
-    """`jax.random.key(seed)` of each seed: run i is `train(key(seeds[i]))`."""
-    return jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
-
-
-def compile_programs(ppo: PPO, num_runs: int, num_updates: int) -> Programs:
+def compile_programs(
+    algorithm: Algorithm, values: Values, num_runs: int, num_updates: int
+) -> Programs:
     """Compile both programs, side by side.
 
     `advance` runs any number of updates up to `longest`, so that one program serves
-    segments of every length; of its metrics, the first `stop - start` columns count.
+    segments of every length.
+
+    Args:
+      algorithm: see `Algorithm`.
+      values: for their names, types and shapes; the number of runs may be another.
+      num_runs: how many runs are trained at once; there may be some more, as filling.
+      num_updates: of a run.
     """
+    began = time.perf_counter()
     mesh = run_mesh(num_runs)
-    longest = min(num_updates, LONGEST_SEGMENT)
-    keys = jax.eval_shape(seed_keys, np.zeros(padded(num_runs, mesh), np.uint32))
+    size, longest = padded(num_runs, mesh), min(num_updates, LONGEST_SEGMENT)
+    seeds = jax.ShapeDtypeStruct((size,), jnp.uint32)
     index = jax.ShapeDtypeStruct((), jnp.int32)
-    init = over_runs(ppo.init, mesh).lower(keys)
-    states = init.out_info
-    advance = over_runs(_segment(ppo, longest), mesh, (0, None, None), donate=(0,))
+    shapes = {
+        name: jax.ShapeDtypeStruct((size, *np.shape(x)[1:]), x.dtype)
+        for name, x in values.items()
+    }
+    init = over_runs(_start(algorithm), mesh, (0, 0)).lower(shapes, seeds)
+    states, axes = init.out_info, (0, 0, None, None)
+    advance = over_runs(_segment(algorithm, longest), mesh, axes, donate=(1,))
     with ThreadPoolExecutor(1) as pool:
         # It runs once, so that optimizing it would take longer than it saves.
         options = {"xla_backend_optimization_level": 0}
         compiling = pool.submit(init.compile, compiler_options=options)
-        compiled = advance.lower(states, index, index).compile()
-        return Programs(init=compiling.result(), advance=compiled, longest=longest)
+        compiled = advance.lower(shapes, states, index, index).compile()
+        return Programs(
+            init=compiling.result(),
+            advance=compiled,
+            sharding=NamedSharding(mesh, PartitionSpec(AXIS)),
+            size=size,
+            longest=longest,
+            num_updates=num_updates,
+            seconds=time.perf_counter() - began,
+        )
 
 
-def _segment(ppo: PPO, longest: int) -> Callable[..., tuple[TrainState, Metrics]]:
-    """`(state, start, stop) -> (state, metrics [longest])` of one run."""
-    one_update = jax.jit(ppo.advance)  # Traced once, though it is used twice.
+def _start(algorithm: Algorithm) -> Callable[[Values, jax.Array], TrainState]:
+    """`(values, seed) -> state` of one run, which is `train(key(seed))`."""
+    return lambda values, seed: algorithm(values).init(jax.random.key(seed))
+
+
+def _segment(
+    algorithm: Algorithm, longest: int
+) -> Callable[..., tuple[TrainState, Metrics]]:
+    """`(values, state, start, stop) -> (state, metrics [longest])` of one run."""
 
     def advance(
-        state: TrainState, start: jax.Array, stop: jax.Array
+        values: Values, state: TrainState, start: jax.Array, stop: jax.Array
     ) -> tuple[TrainState, Metrics]:
+        one_update = jax.jit(algorithm(values).advance)  # Traced once, used twice.
         _, one = jax.eval_shape(one_update, state, start)
         columns = jax.tree.map(lambda x: jnp.zeros(longest, x.dtype), one)
 
@@ -82,36 +128,44 @@ def _segment(ppo: PPO, longest: int) -> Callable[..., tuple[TrainState, Metrics]
     return advance
 
 
-def start_runs(programs: Programs, seeds: np.ndarray) -> TrainState:
-    """The initial state of a run for each seed, padded with copies to fill the mesh."""
-    mesh = run_mesh(len(seeds))
-    filler = np.resize(seeds, padded(len(seeds), mesh))
-    return programs.init(seed_keys(filler))
+def filled(programs: Programs, rows: Any) -> Any:
+    """NumPy arrays `[runs, ...]` on the devices, copies of the first rows behind."""
+
+    def fill(x: np.ndarray) -> jax.Array:
+        rows = x[np.resize(np.arange(len(x)), programs.size)]
+        return hosts.spread(rows, programs.sharding)
+
+    return jax.tree.map(fill, rows)
+
+
+def start_runs(programs: Programs, values: Values, seeds: np.ndarray) -> TrainState:
+    """The initial state of a run for each seed."""
+    return programs.init(
+        filled(programs, dict(values)), filled(programs, seeds.astype(np.uint32))
+    )
 
 
 def run_segments(
-    programs: Programs,
-    state: TrainState,
-    num_runs: int,
-    start: int,
-    num_updates: int,
+    programs: Programs, values: Values, state: TrainState, num_runs: int, start: int
 ) -> Iterator[tuple[TrainState, Segment]]:
     """Advance from update `start` to the end, yielding after each segment.
 
     A segment's length follows the measured speed, about `SEGMENT_SECONDS` each; the
     results do not depend on it.
     """
-    length = 1
-    while start < num_updates:
-        stop = min(start + length, num_updates)
+    length, values = 1, filled(programs, dict(values))
+    while start < programs.num_updates:
+        stop = min(start + length, programs.num_updates)
         began = time.perf_counter()
-        state, columns = programs.advance(state, np.int32(start), np.int32(stop))
+        state, columns = programs.advance(
+            values, state, np.int32(start), np.int32(stop)
+        )
         metrics = {
-            name: np.asarray(column)[:num_runs, : stop - start]
-            for name, column in jax.device_get(columns)._asdict().items()
+            name: column[:num_runs, : stop - start]
+            for name, column in hosts.to_host(columns)._asdict().items()
             if not isinstance(column, tuple)
         }
-        seconds = time.perf_counter() - began
+        seconds = hosts.agree(time.perf_counter() - began)
         yield state, Segment(start, stop, metrics)
         faster = SEGMENT_SECONDS / max(seconds, 1e-3)
         length = int(np.clip(length * min(faster, 8.0), 1, programs.longest))
@@ -120,10 +174,4 @@ def run_segments(
 
 def first_runs(tree: Any, num_runs: int) -> Any:
     """The first `num_runs` of a tree with a leading axis of runs, on the host."""
-
-    def take(x: jax.Array) -> np.ndarray:
-        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-            x = jax.random.key_data(x)
-        return np.asarray(jax.device_get(x))[:num_runs]
-
-    return jax.tree.map(take, tree)
+    return jax.tree.map(lambda x: x[:num_runs], hosts.to_host(tree))

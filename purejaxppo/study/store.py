@@ -1,11 +1,12 @@
 """A study's directory: what is in it, written and read."""
 
 import json
+import os
 import shutil
 import sys
 import tomllib
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,25 +16,18 @@ import tomli_w
 
 from purejaxppo.config import Config
 from purejaxppo.fields import flatten, nearest, replace
+from purejaxppo.study.grids import TABLES, from_tables
+from purejaxppo.study.origins import package_versions
 
 if TYPE_CHECKING:
     import xarray
 
 CONFIG, ENVIRONMENT, RESULTS = "config.toml", "environment.json", "results.zarr"
-PARAMETERS, STATE, EVALUATION = "parameters", "state", "evaluation.zarr"
+PARAMETERS, EVALUATION = "parameters", "evaluation.zarr"
+PLAN, CHUNKS = "plan.json", "chunks"
 REPORTS = (
     *("report.md", "learning_curve.png", "evaluation_curve.png"),
     *("report.html", "report.json"),
-)
-PACKAGES = (
-    "purejaxppo",
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "distrax",
-    "gymnax",
-    "numpy",
 )
 
 
@@ -44,6 +38,7 @@ class Job(NamedTuple):
     num_seeds: int
     seed: int
     config: Config
+    settings: tuple[dict[str, Any], ...] = ()
 
 
 def holds_study(directory: Path) -> bool:
@@ -53,8 +48,9 @@ def holds_study(directory: Path) -> bool:
 
 def clear(directory: Path) -> None:
     """Delete a study's own files and nothing else."""
-    arrays = RESULTS, EVALUATION, PARAMETERS, STATE
-    for name in (CONFIG, ENVIRONMENT, *arrays, *REPORTS):
+    arrays = RESULTS, EVALUATION, PARAMETERS, CHUNKS
+    # The config goes first: without it there is no study, but for its rests.
+    for name in (CONFIG, ENVIRONMENT, PLAN, *arrays, *REPORTS):
         remove(directory / name)
 
 
@@ -69,14 +65,13 @@ def remove(path: Path) -> None:
 def write_job(directory: Path, job: Job) -> None:
     """Write `config.toml`, from which `--config` makes the same study again."""
     directory.mkdir(parents=True, exist_ok=True)
-    table: dict[str, Any] = {**job._asdict(), "config": {}}
-    for name, value in flatten(job.config).items():
-        *path, last = name.split(".")
-        inner = table["config"]
-        for part in path:
-            inner = inner.setdefault(part, {})
-        inner[last] = "none" if value is None else _plain(value)
-    (directory / CONFIG).write_text(tomli_w.dumps(table))
+    config = nested({k: _plain(v) for k, v in flatten(job.config).items()})
+    table: dict[str, Any] = {**job._asdict(), "config": config}
+    del table["settings"]
+    if job.settings:
+        names = job.settings[0]
+        table["zip"] = {k: [_plain(s[k]) for s in job.settings] for k in names}
+    _write_text(directory / CONFIG, tomli_w.dumps(table))
 
 
 def read_job(path: Path) -> Job:
@@ -91,17 +86,59 @@ def read_job(path: Path) -> Job:
         raise ValueError(f"Expected a config file at {path}, found none.") from None
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"Expected {path} to be TOML: {error}.") from None
+    known = (*Job._fields[:-1], *TABLES)
     for name in table:
-        if name not in Job._fields:
-            raise ValueError(
-                f"Unknown key {name!r} in {path}; {nearest(name, Job._fields)}."
-            )
+        if name not in known:
+            raise ValueError(f"Unknown key {name!r} in {path}; {nearest(name, known)}.")
     return Job(
         env=table.get("env", ""),
         num_seeds=table.get("num_seeds", 1),
         seed=table.get("seed", 0),
         config=replace(Config(), table.get("config", {})),
+        settings=tuple(from_tables({k: table[k] for k in TABLES if k in table})),
     )
+
+
+def check_same(
+    directory: Path, job: Job, objects: tuple[str, ...], resume: bool
+) -> None:
+    """Refuse to take a directory's study for another one, or to take it at all.
+
+    Raises:
+      ValueError: it is another job, or was given other objects; or it is not resumed.
+    """
+    if not resume:
+        raise ValueError(
+            f"Expected output to hold no study, but {directory} does; pass "
+            "--overwrite to replace it or --resume to go on with it."
+        )
+    there, here = _flat(read_job(directory / CONFIG)), _flat(job)
+    differing = [name for name in there | here if there.get(name) != here.get(name)]
+    if differing:
+        name = differing[0]
+        raise ValueError(
+            f"Expected --resume to go on with the study in {directory}, but its "
+            f"{CONFIG} differs: {name} is {there.get(name)!r} there and "
+            f"{here.get(name)!r} here."
+        )
+    theirs = tuple(read_environment(directory).get("objects", objects))
+    if theirs != objects:
+        raise ValueError(
+            f"Expected --resume to go on with the study in {directory}, but as Python "
+            f"objects it was given {', '.join(theirs) or 'nothing'}, and this one "
+            f"{', '.join(objects) or 'nothing'}."
+        )
+
+
+def _flat(job: Job) -> dict[str, Any]:
+    """A job by the names of its fields, each setting's included."""
+    settings = {
+        f"setting {i}: {name}": _plain(value)
+        for i, setting in enumerate(job.settings)
+        for name, value in setting.items()
+    }
+    table = {**job._asdict(), **flatten(job.config), **settings}
+    return {k: v for k, v in table.items() if k not in ("config", "settings")}
 
 
 def write_environment(directory: Path, facts: dict[str, Any]) -> None:
@@ -110,13 +147,14 @@ def write_environment(directory: Path, facts: dict[str, Any]) -> None:
     record = {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": sys.version.split()[0],
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": package_versions(),
         "platform": device.platform,
         "device": device.device_kind,
         "num_devices": jax.device_count(),
         **facts,
     }
-    (directory / ENVIRONMENT).write_text(json.dumps(record, indent=2) + "\n")
+    directory.mkdir(parents=True, exist_ok=True)
+    write_json(directory / ENVIRONMENT, record)
 
 
 def read_environment(directory: Path) -> dict[str, Any]:
@@ -130,24 +168,37 @@ def read_environment(directory: Path) -> dict[str, Any]:
     return json.loads((directory / ENVIRONMENT).read_text())
 
 
-def make_dataset(
-    metrics: dict[str, np.ndarray],
-    seeds: np.ndarray,
-    batch_size: int,
-    attributes: dict[str, Any],
-) -> "xarray.Dataset":
-    """Metrics `[runs, updates]` with names: dimensions (run, update)."""
-    import xarray
+def read_plan(directory: Path) -> dict[str, Any] | None:
+    """Read `plan.json`: how a study was begun; None if it had not got so far."""
+    path = directory / PLAN
+    return json.loads(path.read_text()) if path.exists() else None
 
-    num_updates = next(iter(metrics.values())).shape[1]
-    return xarray.Dataset(
-        {name: (("run", "update"), values) for name, values in metrics.items()},
-        coords={
-            "seed": ("run", seeds),
-            "env_steps": ("update", np.arange(1, num_updates + 1) * batch_size),
-        },
-        attrs=attributes,
-    )
+
+def write_json(path: Path, record: Any) -> None:
+    """Write a file of JSON, whole or not at all."""
+    _write_text(path, json.dumps(record, indent=2) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.write_text(text)
+    sync(unfinished)
+    unfinished.replace(path)
+    _sync_one(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or a folder and all that is in it, to the disk."""
+    for inner in (path, *path.rglob("*")) if path.is_dir() else (path,):
+        _sync_one(inner)
+
+
+def _sync_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_results(directory: Path, dataset: "xarray.Dataset") -> None:
@@ -186,7 +237,12 @@ def read_evaluation(directory: Path) -> "xarray.Dataset":
 
 
 def _write_dataset(path: Path, dataset: "xarray.Dataset") -> None:
-    dataset.to_zarr(path, mode="w", zarr_format=3, consolidated=False)
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    remove(unfinished)
+    dataset.to_zarr(unfinished, mode="w", zarr_format=3, consolidated=False)
+    sync(unfinished)
+    remove(path)
+    unfinished.replace(path)
 
 
 def _read_dataset(path: Path) -> "xarray.Dataset":
@@ -195,68 +251,57 @@ def _read_dataset(path: Path) -> "xarray.Dataset":
     return xarray.open_zarr(path, consolidated=False, chunks=None).load()
 
 
-def write_tree(directory: Path, name: str, tree: Any) -> None:
-    """Write a tree of arrays with orbax."""
+def write_tree(path: Path, tree: Any) -> None:
+    """Write a tree of arrays with orbax; all processes take part."""
     import orbax.checkpoint as ocp
 
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save((directory / name).absolute(), tree, force=True)
+        checkpointer.save(path.absolute(), tree, force=True)
 
 
-def read_tree(directory: Path, name: str, like: Any) -> Any:
-    """Read a tree of arrays with the structure, shapes and types of `like`.
+def read_tree(path: Path) -> Any:
+    """Read a tree of arrays as NumPy's, in nested dicts and lists.
 
     Raises:
       ValueError: there is none.
     """
     import orbax.checkpoint as ocp
 
-    path = _existing(directory, name)
+    if not path.exists():
+        raise ValueError(f"Expected {path.name} in {path.parent}, found none.")
     with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore(path, like)
+        saved = checkpointer.metadata(path.absolute()).item_metadata.tree
+        like = jax.tree.map(
+            lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), saved
+        )
+        return checkpointer.restore(path.absolute(), like)
 
 
-def tree_shapes(directory: Path, name: str) -> dict[str, tuple[int, ...]]:
-    """Shape of each array of a tree that was written, by its path in the tree.
+def nested(flat: dict[str, Any]) -> dict[str, Any]:
+    """A tree by the dots in its names.
 
-    Raises:
-      ValueError: there is none.
+    >>> nested({"params.kernel": 1, "params.bias": 2})
+    {'params': {'kernel': 1, 'bias': 2}}
     """
-    import orbax.checkpoint as ocp
-
-    path = _existing(directory, name)
-    with ocp.StandardCheckpointer() as checkpointer:
-        return shapes(checkpointer.metadata(path).item_metadata.tree)
-
-
-def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """Shape of each array of a tree, by its path.
-
-    >>> shapes({"kernel": np.zeros((2, 3)), "scale": (np.zeros(4),)})
-    {'kernel': (2, 3), 'scale.0': (4,)}
-    """
-    leaves, _ = jax.tree.flatten_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): tuple(leaf.shape)
-        for path, leaf in leaves
-    }
+    tree: dict[str, Any] = {}
+    for name, leaf in flat.items():
+        *path, last = name.split(".")
+        inner = tree
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[last] = leaf
+    return tree
 
 
-def _existing(directory: Path, name: str) -> Path:
-    if not (directory / name).exists():
-        raise ValueError(f"Expected {name} in {directory}, found none.")
-    return (directory / name).absolute()
+def plain(settings: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """Settings with values as TOML knows them."""
+    return tuple({k: _plain(v) for k, v in setting.items()} for setting in settings)
 
 
 def _plain(value: Any) -> Any:
-    """A config's value as TOML knows it; NumPy and JAX scalars become Python's."""
-    if isinstance(value, tuple):
+    """A value as TOML knows it; NumPy and JAX scalars become Python's."""
+    if value is None:
+        return "none"
+    if isinstance(value, tuple | list):
         return [_plain(v) for v in value]
     return value.item() if hasattr(value, "item") else value
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

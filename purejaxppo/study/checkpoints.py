@@ -1,0 +1,127 @@
+"""Checkpoints: written whole or not at all, and known to be damaged when they are.
+
+A checkpoint is a folder, named by the update that it is of, with a tree of arrays that
+orbax wrote and a manifest of all its files' digests. It gets its name when everything
+has reached the disk; the one before it is kept beside it.
+"""
+
+import hashlib
+import json
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from purejaxppo.study import hosts, store
+
+MANIFEST, TREE = "manifest.json", "tree"
+KEPT = 2
+"""How many of a kind are kept: the last, and one to fall back on."""
+
+
+class DamagedWarning(UserWarning):
+    """A checkpoint is not as it was written, and is left aside."""
+
+
+def save(folder: Path, update: int, tree: Any) -> Path:
+    """Write a checkpoint; all processes take part.
+
+    Args:
+      folder: of all checkpoints of the same runs.
+      update: the number of updates made.
+      tree: arrays, of devices or of NumPy.
+
+    Returns:
+      Where it is.
+
+    Raises:
+      OSError: it could not be written; those that are there are as they were.
+    """
+    final = folder / f"{update:09d}"
+    unfinished = folder / f"{update:09d}.unfinished"
+    try:
+        hosts.first_does(lambda: _begin(folder, unfinished), "write a checkpoint")
+        store.write_tree(unfinished / TREE, tree)
+        hosts.first_does(lambda: _finish(unfinished, final), "write a checkpoint")
+    except Exception as error:  # orbax's are of many kinds.
+        if hosts.is_first():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        raise OSError(f"{unfinished} could not be written: {error}") from error
+    return final
+
+
+def _begin(folder: Path, unfinished: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for rest in folder.glob("*.unfinished"):
+        shutil.rmtree(rest)
+    unfinished.mkdir()
+
+
+def _finish(unfinished: Path, final: Path) -> None:
+    """Write the manifest, bring all to the disk, and only then give it its name."""
+    digests = {str(p.relative_to(unfinished)): _digest(p) for p in _files(unfinished)}
+    (unfinished / MANIFEST).write_text(json.dumps(digests, indent=1) + "\n")
+    store.sync(unfinished)
+    if final.exists():  # Damaged: else nobody would write it again.
+        shutil.rmtree(final)
+    unfinished.rename(final)
+    store.sync(final.parent)
+    for old in _all(final.parent)[KEPT:]:
+        shutil.rmtree(old)
+
+
+def newest(folder: Path) -> Path | None:
+    """The last checkpoint that is whole, if there is one.
+
+    Warns of each later one that is damaged.
+    """
+    for path in _all(folder):
+        fault = _fault(path)
+        if fault is None:
+            return path
+        warnings.warn(
+            f"Damaged: checkpoint {path} {fault}; an earlier one is taken, or the runs "
+            f"begin anew.",
+            DamagedWarning,
+            stacklevel=2,
+        )
+    return None
+
+
+def read(path: Path) -> Any:
+    """The tree of a checkpoint, arrays as NumPy's."""
+    return store.read_tree(path / TREE)
+
+
+def update_of(path: Path) -> int:
+    """How many updates a checkpoint is of."""
+    return int(path.name)
+
+
+def _all(folder: Path) -> list[Path]:
+    """The folder's checkpoints, the last one first."""
+    return sorted((p for p in folder.glob("*") if p.name.isdigit()), reverse=True)
+
+
+def _fault(path: Path) -> str | None:
+    """What is wrong with a checkpoint."""
+    try:
+        digests = json.loads((path / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return f"has no {MANIFEST} that can be read"
+    for name, digest in digests.items():
+        if not (path / name).is_file():
+            return f"lacks {name}"
+        if _digest(path / name) != digest:
+            return f"has another {name} than was written"
+    return None
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

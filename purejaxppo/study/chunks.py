@@ -1,0 +1,172 @@
+"""The runs of one chunk under way: their states, their metrics, their checkpoints."""
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from purejaxppo.spaces import MASK
+from purejaxppo.study import checkpoints, hosts
+from purejaxppo.study.segments import (
+    Programs,
+    Segment,
+    Values,
+    filled,
+    first_runs,
+    run_segments,
+    start_runs,
+)
+
+POLICY = "params", "obs_statistics", "critic_scale"
+"""What of a run's state its policy acts with."""
+
+
+class Outcome(NamedTuple):
+    """Where the runs of a chunk are: metrics `[runs, update]`, policies `[runs, ...]`.
+
+    A tree of policies is `{path: array}`, None if it was lost.
+    """
+
+    update: int
+    metrics: dict[str, np.ndarray]
+    policies: dict[str, np.ndarray] | None
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be written; the training goes on without it."""
+
+
+class Training:
+    """The runs of a chunk, advanced in segments.
+
+    Args:
+      programs: compiled for them.
+      values: `[runs]` each, what they differ in besides their seeds.
+      seeds: `[runs]`.
+      folder: of their checkpoints; they begin where the last one is. None for none.
+      every: seconds between checkpoints.
+    """
+
+    def __init__(
+        self,
+        programs: Programs,
+        values: Values,
+        seeds: np.ndarray,
+        folder: Path | None = None,
+        every: float = 300.0,
+    ) -> None:
+        self.programs, self.values, self.seeds = programs, values, seeds
+        self.folder, self.every = folder, every
+        self.columns: dict[str, list[np.ndarray]] = {}
+        self.update, self.has_checkpoint = 0, False
+        self.state = start_runs(programs, values, seeds)
+        self._saved_at = time.monotonic()
+        found = None if folder is None else checkpoints.newest(folder)
+        if found is not None:
+            self._restore(checkpoints.read(found))
+            self.update, self.has_checkpoint = checkpoints.update_of(found), True
+
+    @property
+    def num_runs(self) -> int:
+        """How many there are, without the filling."""
+        return len(self.seeds)
+
+    def _restore(self, saved: Any) -> None:
+        self.columns = {name: [column] for name, column in saved["metrics"].items()}
+        fresh, structure = jax.tree.flatten(self.state)
+        names = hosts.named(self.state)
+        leaves = [
+            hosts.as_key(self._filled(saved["state"][name]), like)
+            for name, like in zip(names, fresh, strict=True)
+        ]
+        self.state = jax.tree.unflatten(structure, leaves)
+
+    def _filled(self, rows: np.ndarray) -> jax.Array:
+        """What a checkpoint has, whose filling may be of another size."""
+        return filled(self.programs, rows[: self.num_runs])
+
+    def segments(self) -> Iterator[Segment]:
+        """Advance to the end, segment by segment, with a checkpoint now and then."""
+        run = run_segments(
+            self.programs, self.values, self.state, self.num_runs, self.update
+        )
+        for state, segment in run:
+            self.state, self.update = state, segment.stop
+            for name, column in segment.metrics.items():
+                self.columns.setdefault(name, []).append(column)
+            yield segment
+            due = time.monotonic() - self._saved_at >= self.every
+            if self.folder is not None and hosts.any_of(due):
+                self.save()
+
+    def save(self) -> None:
+        """Leave a checkpoint; if that fails, say so and go on."""
+        if self.folder is None or self.lost or not self.update:
+            return
+        tree = {"state": hosts.named(self.state), "metrics": self.metrics}
+        try:
+            checkpoints.save(self.folder, self.update, tree)
+            self.has_checkpoint = True
+        except OSError as error:
+            first = str(error).splitlines()[0]
+            warnings.warn(f"No checkpoint: {first}", CheckpointWarning, stacklevel=2)
+        self._saved_at = time.monotonic()
+
+    @property
+    def lost(self) -> bool:
+        """Whether a segment failed after it had taken the state's memory."""
+        return any(x.is_deleted() for x in jax.tree.leaves(self.state))
+
+    def outcome(self) -> Outcome:
+        """Where the runs are."""
+        return Outcome(
+            update=self.update,
+            metrics=self.metrics,
+            policies=None if self.lost else self._policies(),
+        )
+
+    def _policies(self) -> dict[str, np.ndarray]:
+        return first_runs(_of_policies(hosts.named(self.state)), self.num_runs)
+
+    @property
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Those of all updates so far, `[runs, update]`."""
+        return {name: np.concatenate(x, axis=1) for name, x in self.columns.items()}
+
+
+def read_outcome(folder: Path, num_runs: int) -> Outcome | None:
+    """Where the runs were at their last checkpoint that is whole, if there is one."""
+    found = checkpoints.newest(folder)
+    if found is None:
+        return None
+    saved = checkpoints.read(found)
+    policies = {k: v[:num_runs] for k, v in _of_policies(saved["state"]).items()}
+    return Outcome(checkpoints.update_of(found), saved["metrics"], policies)
+
+
+def _of_policies(state: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in state.items() if k.partition(".")[0] in POLICY}
+
+
+def check_masks(metrics: dict[str, np.ndarray], who: Callable[[int], str]) -> None:
+    """Refuse to go on with an environment that at some step allowed no action.
+
+    Args:
+      metrics: `[runs, updates]` each.
+      who: number of a run -> what a message calls it.
+
+    Raises:
+      ValueError: with run and update.
+    """
+    masked = metrics.get("num_fully_masked")
+    if masked is None or not masked.any():
+        return
+    run, update = np.argwhere(masked)[0]
+    raise ValueError(
+        f"Expected observation.{MASK} to allow an action at each step, got none at "
+        f"{masked[run, update]} steps of update {update} of {who(int(run))}."
+    )

@@ -1,0 +1,163 @@
+"""A study's directory: whose it is, and what is left in it."""
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from purejaxppo.study import store
+from purejaxppo.study.chunks import Outcome
+from purejaxppo.study.grids import Setting, label
+from purejaxppo.study.groups import Group
+from purejaxppo.study.origins import changes, provenance
+from purejaxppo.study.plans import Chunk
+from purejaxppo.study.results import merge
+from purejaxppo.study.segments import Algorithm
+
+
+class ChangedWarning(UserWarning):
+    """A study goes on in another way than it was begun."""
+
+
+class Task(NamedTuple):
+    """What is to be trained.
+
+    Attributes:
+      job: as `config.toml` has it.
+      objects: names of what was given as Python objects.
+      groups: of runs.
+      algorithm: of a group.
+      seeds: of all runs.
+      settings: of the grid.
+      attributes: what the results say of the environment.
+      output: the directory; None for none.
+    """
+
+    job: store.Job
+    objects: tuple[str, ...]
+    groups: Sequence[Group]
+    algorithm: Callable[[Group], Algorithm]
+    seeds: np.ndarray
+    settings: Sequence[Setting]
+    attributes: dict[str, Any]
+    output: Path | None
+
+    def runs(self, chunk: Chunk) -> np.ndarray:
+        """Numbers of a chunk's runs."""
+        return self.groups[chunk.group].runs[chunk.start : chunk.stop]
+
+    def num_updates(self, chunk: Chunk) -> int:
+        """Updates of each of a chunk's runs."""
+        return self.groups[chunk.group].config.num_updates
+
+    def named(self, run: int) -> str:
+        """What a message calls a run."""
+        setting = self.settings[run * len(self.settings) // len(self.seeds)]
+        of = f" of {label(setting)}" if setting else ""
+        return f"the run with seed {self.seeds[run]}{of}"
+
+    def dataset(self, outcomes: Iterable[tuple[Chunk, Outcome]]) -> Any:
+        """The results of all runs; see `results.merge`."""
+        sizes = np.zeros(len(self.seeds), np.int64)
+        for group in self.groups:
+            sizes[group.runs] = group.config.batch_size
+        parts = [(self.runs(chunk), outcome) for chunk, outcome in outcomes]
+        return merge(parts, self.seeds, sizes, self.settings, self.attributes)
+
+
+def claim(
+    task: Task, output: Path, overwrite: bool, resume: bool, allow_changes: bool
+) -> None:
+    """Make a directory the study's before anything is compiled.
+
+    Raises:
+      ValueError: it holds a study and neither `overwrite` nor `resume` was asked for,
+        or another study; or this one, begun in another way; or none to resume.
+    """
+    if store.holds_study(output) and not overwrite:
+        store.check_same(output, task.job, task.objects, resume)
+        if store.read_environment(output)["status"] != "complete":
+            _check_provenance(output, task.job.env, allow_changes)
+        return
+    if resume:
+        raise ValueError(f"Expected a study to resume in {output}, found none.")
+    store.clear(output)
+    write_facts(output, task, 0, 0.0, complete=False)
+    store.write_job(output, task.job)
+
+
+def _check_provenance(output: Path, env: str, allow_changes: bool) -> None:
+    """Refuse to go on with what would not give the same bits."""
+    plan = store.read_plan(output)
+    changed = [] if plan is None else changes(plan["provenance"], provenance(env))
+    if not changed:
+        return
+    told = "; ".join(changed)
+    if not allow_changes:
+        raise ValueError(
+            f"Expected --resume to go on as the study in {output} was begun, but "
+            f"{told}. With --allow-changes it goes on; its results are then not to the "
+            "bit those of an uninterrupted study."
+        )
+    warnings.warn(
+        f"Changed: {told}; the results are not to the bit those of an uninterrupted "
+        "study.",
+        ChangedWarning,
+        stacklevel=2,
+    )
+
+
+def read_chunks(output: Path) -> list[Chunk]:
+    """The chunks that a study was begun with; none if it had not got so far."""
+    plan = store.read_plan(output)
+    return [] if plan is None else [Chunk(*numbers) for numbers in plan["chunks"]]
+
+
+def write_chunks(output: Path, task: Task, chunks: Sequence[Chunk]) -> None:
+    """Note the chunks, and all that the bits of the results depend on."""
+    record = {"provenance": provenance(task.job.env), "chunks": chunks}
+    store.write_json(output / store.PLAN, record)
+
+
+def leave(
+    output: Path,
+    task: Task,
+    outcomes: Sequence[tuple[Chunk, Outcome]],
+    seconds: float,
+    complete: bool,
+) -> None:
+    """Leave results and policies, without an evaluation of earlier policies.
+
+    The note that the study is complete comes last: whatever happens until then, it can
+    be resumed.
+    """
+    store.write_results(output, task.dataset(outcomes))
+    store.remove(output / store.EVALUATION)
+    store.remove(output / store.PARAMETERS)
+    for number, group in enumerate(task.groups):
+        found = [(c, x.policies) for c, x in outcomes if c.group == number]
+        rows = [policies for _, policies in found if policies is not None]
+        if sum(c.num_runs for c, p in found if p is not None) == len(group.runs):
+            tree = {k: np.concatenate([row[k] for row in rows]) for k in rows[0]}
+            path = output / store.PARAMETERS / str(number)
+            store.write_tree(path, store.nested(tree))
+    updates = max(outcome.update for _, outcome in outcomes)
+    write_facts(output, task, updates, seconds, complete)
+    if complete:
+        store.remove(output / store.CHUNKS)
+
+
+def write_facts(
+    output: Path, task: Task, updates: int, seconds: float, complete: bool
+) -> None:
+    """Write `environment.json`: where and how far the study is."""
+    facts = {
+        "status": "complete" if complete else "incomplete",
+        "updates": updates,
+        "num_updates": max(group.config.num_updates for group in task.groups),
+        "training_seconds": round(seconds, 3),
+        "objects": task.objects,
+    }
+    store.write_environment(output, facts)

@@ -1,0 +1,180 @@
+"""Groups: the runs of a study that one program trains, and how it tells them apart."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from purejaxppo.config import Config
+from purejaxppo.fields import UnknownField, flatten, replace
+from purejaxppo.study import env_fields
+from purejaxppo.study.grids import Setting, label
+from purejaxppo.training import PPO
+
+ENV = "env."
+"""What the name of a field that is the environment's begins with."""
+
+
+class Variant(NamedTuple):
+    """A setting in full."""
+
+    config: Config
+    env_params: Any
+
+
+class Group(NamedTuple):
+    """Runs that differ in traced numbers only.
+
+    Attributes:
+      runs: `[G]`, their numbers in the study.
+      config: that of the first run.
+      env_params: those of the first run.
+      values: what differs, `[G]` or `[G, ...]` each: a config's float by its dotted
+        name, a leaf of the environment's parameters by `env.` and its path.
+      setting: what the grid gives all of them alike, by field.
+    """
+
+    runs: np.ndarray
+    config: Config
+    env_params: Any
+    values: dict[str, np.ndarray]
+    setting: Setting
+
+    @property
+    def name(self) -> str:
+        """What sets it apart from other groups; empty if it is the only one."""
+        return label(self.setting)
+
+
+def make_variants(
+    config: Config, env_params: Any, settings: Sequence[Mapping[str, Any]]
+) -> list[Variant]:
+    """Every setting in full, checked as a config is when it is made.
+
+    Raises:
+      ValueError: a field does not exist (with the nearest names), or a value is out of
+        range; with the setting.
+    """
+    return [_variant(config, env_params, setting) for setting in settings]
+
+
+def _variant(config: Config, env_params: Any, setting: Mapping[str, Any]) -> Variant:
+    own = {k.removeprefix(ENV): v for k, v in setting.items() if k.startswith(ENV)}
+    rest = {k: v for k, v in setting.items() if not k.startswith(ENV)}
+    try:
+        return Variant(
+            config=replace(config, rest), env_params=env_fields.replace(env_params, own)
+        )
+    except UnknownField as error:
+        known = [f"{ENV}{name}" for name in env_fields.flatten(env_params)]
+        raise UnknownField(error.name, [*error.known, *known]) from None
+    except ValueError as error:
+        told = str(error).removesuffix(".")
+        raise ValueError(f"{told} (setting {label(setting)}).") from None
+
+
+def split(
+    variants: Sequence[Variant],
+    settings: Sequence[Setting],
+    num_seeds: int,
+    *,
+    env_static: bool = False,
+) -> list[Group]:
+    """Split runs into groups; run `i * num_seeds + j` has setting i and seed j.
+
+    Floats of the config and leaves of the environment's parameters may differ within a
+    group; everything else may not.
+
+    Args:
+      variants: the settings in full.
+      settings: the settings.
+      num_seeds: runs of each.
+      env_static: the environment's parameters may not differ either.
+    """
+    members: dict[Any, list[int]] = {}
+    for i, variant in enumerate(variants):
+        members.setdefault(_static(variant, env_static), []).append(i)
+    return [
+        _group([variants[i] for i in of], [settings[i] for i in of], of, num_seeds)
+        for of in members.values()
+    ]
+
+
+def _group(
+    variants: list[Variant], settings: list[Setting], of: list[int], num_seeds: int
+) -> Group:
+    runs = np.asarray(of)[:, None] * num_seeds + np.arange(num_seeds)
+    traced = [_traced(variant) for variant in variants]
+    differing = {
+        name: np.repeat(np.stack(column), num_seeds, axis=0)
+        for name in traced[0]
+        if _differ(column := [values[name] for values in traced])
+    }
+    first = settings[0]
+    alike = {k: v for k, v in first.items() if all(s[k] == v for s in settings)}
+    return Group(
+        runs=runs.reshape(-1),
+        config=variants[0].config,
+        env_params=variants[0].env_params,
+        values=differing,
+        setting=alike,
+    )
+
+
+def _differ(column: list[np.ndarray]) -> bool:
+    return any(not np.array_equal(x, column[0]) for x in column)
+
+
+def _static(variant: Variant, env_static: bool) -> Any:
+    """What must be the same of all runs of a program, hashable."""
+    floats = _floats(variant.config)
+    config = {k: v for k, v in flatten(variant.config).items() if k not in floats}
+    leaves, structure = jax.tree.flatten(variant.env_params)
+    kinds = tuple((np.shape(x), np.asarray(x).dtype.str) for x in leaves)
+    held = tuple(np.asarray(x).tobytes() for x in leaves) if env_static else ()
+    return tuple(config.items()), tuple(floats), structure, kinds, held
+
+
+def _floats(config: Config) -> dict[str, float]:
+    return {k: v for k, v in flatten(config).items() if isinstance(v, float)}
+
+
+def _traced(variant: Variant) -> dict[str, np.ndarray]:
+    """All numbers of a variant that a program may take as arguments."""
+    numbers = _floats(variant.config) | _env_leaves(variant.env_params)
+    return {name: _narrow(value) for name, value in numbers.items()}
+
+
+def _narrow(leaf: Any) -> np.ndarray:
+    """A leaf in the type that JAX gives it."""
+    array = np.asarray(leaf)
+    return array.astype(jax.dtypes.canonicalize_dtype(array.dtype))
+
+
+def _env_leaves(env_params: Any) -> dict[str, Any]:
+    leaves, _ = jax.tree.flatten_with_path(env_params)
+    return {ENV + jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+
+
+def algorithm_of(
+    group: Group, make: Callable[[Config, Any], PPO]
+) -> Callable[[Mapping[str, jax.Array]], PPO]:
+    """The algorithm of a run, given what sets it apart within the group.
+
+    Args:
+      group: the run's.
+      make: (config, env_params) -> algorithm.
+
+    Returns:
+      values of one run, by the names of `group.values`, traced -> its algorithm.
+    """
+
+    def algorithm(values: Mapping[str, jax.Array]) -> PPO:
+        own = {k: v for k, v in values.items() if not k.startswith(ENV)}
+        leaves, structure = jax.tree.flatten(group.env_params)
+        names = _env_leaves(group.env_params)
+        leaves = [values.get(k, x) for k, x in zip(names, leaves, strict=True)]
+        return make(replace(group.config, own), jax.tree.unflatten(structure, leaves))
+
+    return algorithm

@@ -1,0 +1,210 @@
+"""Plans: what is trained together, the memory and the time that it takes."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from purejaxppo.study.groups import Group
+from purejaxppo.study.segments import Programs, filled, start_runs
+
+GIB = 2**30
+USABLE = 0.85
+"""Share of the memory that is free which a plan fills."""
+TIMED = 3
+"""Updates that a prediction of time is made from, after one that is not counted."""
+
+
+class Chunk(NamedTuple):
+    """Runs that are trained side by side, `[start, stop)` of a group's.
+
+    `size` is what their program takes: the numbers' last bits depend on it.
+    """
+
+    group: int
+    start: int
+    stop: int
+    size: int
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return f"{self.group}-{self.start}-{self.stop}"
+
+    @property
+    def num_runs(self) -> int:
+        """How many runs it has."""
+        return self.stop - self.start
+
+    def halves(self, multiple: int) -> list["Chunk"]:
+        """Two chunks of half the size, a multiple of the number of devices.
+
+        Raises:
+          ValueError: it cannot be halved.
+        """
+        half = math.ceil(self.size / 2 / multiple) * multiple
+        if half >= self.size:
+            raise ValueError(
+                f"Expected {self.size} runs at once to fit the devices' memory, got "
+                "that they do not, and there are no fewer."
+            )
+        middle = min(self.start + half, self.stop)
+        parts = (self.start, middle), (middle, self.stop)
+        return [Chunk(self.group, *part, half) for part in parts if part[0] < part[1]]
+
+
+class Need(NamedTuple):
+    """What a program needs.
+
+    Attributes:
+      bytes: memory of each device, by the compiler's own analysis; 0 if it has none.
+      update_seconds: measured for one update of all its runs; NaN if it was not.
+    """
+
+    bytes: int
+    update_seconds: float = math.nan
+
+
+class Plan(NamedTuple):
+    """How a study is trained.
+
+    Attributes:
+      groups: see `groups.split`.
+      chunks: in the order in which they are trained.
+      needs: of the program of each group.
+      limit: bytes of a device that may be used.
+      num_devices: what the runs are spread over.
+    """
+
+    groups: Sequence[Group]
+    chunks: Sequence[Chunk]
+    needs: Sequence[Need]
+    limit: int
+    num_devices: int
+
+    @property
+    def num_runs(self) -> int:
+        """Runs of the study."""
+        return sum(len(group.runs) for group in self.groups)
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps of all runs together."""
+        return sum(
+            len(g.runs) * g.config.num_updates * g.config.batch_size
+            for g in self.groups
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Predicted time of the training, NaN where nothing was measured."""
+        return sum(
+            self.needs[c.group].update_seconds * self.groups[c.group].config.num_updates
+            for c in self.chunks
+        )
+
+
+def program_bytes(programs: Programs) -> int:
+    """Memory that a device needs for the greater of both programs; 0 if not known.
+
+    Arguments, results and what is held between, less results that take the place of
+    arguments.
+    """
+    return max(_bytes(programs.init), _bytes(programs.advance))
+
+
+def _bytes(program: jax.stages.Compiled) -> int:
+    found = program.memory_analysis()
+    if found is None:
+        return 0
+    return (
+        found.argument_size_in_bytes
+        + found.output_size_in_bytes
+        + found.temp_size_in_bytes
+        - found.alias_size_in_bytes
+    )
+
+
+def device_limit() -> int:
+    """Bytes of each device that may be used, of what is free now."""
+    device = jax.local_devices()[0]
+    stats = device.memory_stats()
+    if stats and "bytes_limit" in stats:
+        return int(USABLE * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
+    return int(USABLE * _free_bytes() / jax.local_device_count())
+
+
+def _free_bytes() -> int:
+    """What the host has free, or what its control group leaves."""
+    pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = _read_number("/proc/meminfo", "MemAvailable:", 1024) or pages
+    group = Path("/sys/fs/cgroup")
+    most, used = (_read_number(group / f"memory.{name}") for name in ("max", "current"))
+    return min(free, max(0, most - used)) if most and used else free
+
+
+def _read_number(path: Path | str, name: str = "", unit: int = 1) -> int | None:
+    """The number behind a name in a file of the system's, if it is there."""
+    try:
+        lines = Path(path).read_text().splitlines()
+    except OSError:
+        return None
+    words = [line.removeprefix(name).split() for line in lines if line.startswith(name)]
+    return int(words[0][0]) * unit if words and words[0][0].isdigit() else None
+
+
+def fitting(
+    compiled: Callable[[int], Programs], num_runs: int, limit: int, most: int | None
+) -> Programs:
+    """Programs for as many runs at once as fit, in chunks that are equally large.
+
+    Args:
+      compiled: number of runs -> programs that take so many.
+      num_runs: of the group.
+      limit: bytes of a device.
+      most: runs that are at once at most, whatever fits.
+
+    Raises:
+      ValueError: not even one run for each device fits.
+    """
+    num_chunks = math.ceil(num_runs / min(num_runs, most or num_runs))
+    while True:
+        programs = compiled(math.ceil(num_runs / num_chunks))
+        needed = program_bytes(programs)
+        if needed <= limit:
+            return programs
+        if programs.size <= programs.sharding.num_devices:
+            raise ValueError(
+                f"Expected one run to fit {limit / GIB:.3g} GiB of each device, got "
+                f"{needed / GIB:.3g} GiB; fewer num_envs, num_steps or a smaller "
+                "network take less, and --memory-gib says how much there is."
+            )
+        # What does not grow with the runs makes a second look necessary at times.
+        num_chunks = max(num_chunks + 1, math.ceil(num_chunks * needed / limit))
+
+
+def cut(group: int, num_runs: int, size: int) -> list[Chunk]:
+    """A group's runs in chunks of equal size, but for the last one's filling."""
+    return [
+        Chunk(group, start, min(start + size, num_runs), size)
+        for start in range(0, num_runs, size)
+    ]
+
+
+def measured(programs: Programs, group: Group, seeds: np.ndarray) -> float:
+    """Seconds of one update of all runs of a program, the median of `TIMED`."""
+    rows = {name: x[: programs.size] for name, x in group.values.items()}
+    state = start_runs(programs, rows, seeds[: programs.size])
+    values, times = filled(programs, rows), []
+    for update in range(min(1 + TIMED, programs.num_updates)):
+        began = time.perf_counter()
+        state, _ = jax.block_until_ready(
+            programs.advance(values, state, np.int32(update), np.int32(update + 1))
+        )
+        times.append(time.perf_counter() - began)
+    return float(np.median(times[1:] or times))

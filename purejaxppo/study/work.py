@@ -1,0 +1,266 @@
+"""The training of a study: chunk by chunk, so that nothing done is done again."""
+
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import numpy as np
+
+from purejaxppo.study import directory, hosts, store
+from purejaxppo.study.chunks import Outcome, Training, check_masks, read_outcome
+from purejaxppo.study.directory import ChangedWarning, Task
+from purejaxppo.study.means import Means
+from purejaxppo.study.plans import Chunk, Plan
+from purejaxppo.study.programs import Programmer, make_plan
+from purejaxppo.study.segments import Segment
+
+if TYPE_CHECKING:
+    import xarray
+
+
+class Status(NamedTuple):
+    """How far a study is: before compiling (0 seconds), then after each segment.
+
+    Updates are those of all chunks together. `episode_return` is the mean over the
+    latest returns of the runs that are trained at the time, NaN before the first;
+    `seconds` and `steps_per_second` (over all runs) count training alone.
+    """
+
+    num_runs: int
+    update: int
+    num_updates: int
+    seconds: float = 0.0
+    steps_per_second: float = 0.0
+    episode_return: float = float("nan")
+    chunk: int = 0
+    num_chunks: int = 1
+
+
+OnStatus = Callable[[Status], None]
+
+
+class Work:
+    """A study under way.
+
+    Args:
+      task: what is to be trained.
+      means: what with.
+      chunks: those that it was begun with, if it goes on.
+    """
+
+    def __init__(self, task: Task, means: Means, chunks: list[Chunk]) -> None:
+        self.task, self.means, self.chunks = task, means, chunks
+        self.programmer = Programmer(task.groups, task.algorithm)
+        self.now: tuple[Chunk, Training] | None = None
+        self.kept: dict[Chunk, Outcome] = {}
+        self.finished: set[Chunk] = set()
+        self.steps, self.began = 0, time.perf_counter()
+
+    def run(
+        self, on_plan: Callable[[Plan], None] | None, on_status: OnStatus
+    ) -> "xarray.Dataset":
+        """Train what is not trained yet; see `Study.run`."""
+        num_updates = max(group.config.num_updates for group in self.task.groups)
+        on_status(Status(len(self.task.seeds), 0, num_updates))
+        self._plan(on_plan)
+        self.began = time.perf_counter()
+        try:
+            with _ctrl_c() as stop_asked:
+                while chunk := self._next():
+                    self._train(chunk, on_status, stop_asked)
+                    if self.now is not None:
+                        break
+        finally:
+            outcomes = self._leave()
+        return self.task.dataset(outcomes)
+
+    def _plan(self, on_plan: Callable[[Plan], None] | None) -> None:
+        if self.chunks and on_plan is None:
+            return
+        plan = make_plan(
+            self.programmer,
+            self.means,
+            self.task.seeds,
+            timed=on_plan is not None,
+            chunks=self.chunks or None,
+        )
+        if on_plan is not None:
+            on_plan(plan)
+        self.chunks = list(plan.chunks)
+        self._note_chunks()
+
+    def _note_chunks(self) -> None:
+        task, output = self.task, self.task.output
+        if output is not None:
+            hosts.first_does(
+                lambda: directory.write_chunks(output, task, self.chunks),
+                "write the plan",
+            )
+
+    # --- Chunks ---------------------------------------------------------------------
+
+    def _folder(self, chunk: Chunk) -> Path | None:
+        output = self.task.output
+        return None if output is None else output / store.CHUNKS / chunk.name
+
+    def _read(self, chunk: Chunk) -> Outcome | None:
+        """Where a chunk's runs are, by what is kept of them."""
+        folder = self._folder(chunk)
+        if chunk in self.kept or folder is None:
+            return self.kept.get(chunk)
+        return read_outcome(folder, chunk.num_runs)
+
+    def _next(self) -> Chunk | None:
+        """The first chunk that is not trained to its end."""
+        for chunk in self.chunks:
+            if chunk in self.finished:
+                continue
+            outcome = self._read(chunk)
+            if outcome is None or outcome.update < self.task.num_updates(chunk):
+                return chunk
+            check_masks(outcome.metrics, self._who(chunk))
+            self.finished.add(chunk)
+        return None
+
+    def _train(
+        self, chunk: Chunk, on_status: OnStatus, stop_asked: threading.Event
+    ) -> None:
+        """Train a chunk to its end, or until it is to stop, or in halves."""
+        try:
+            self._advance(chunk, on_status, stop_asked)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            self.now = None
+            self._halve(chunk)
+
+    def _advance(
+        self, chunk: Chunk, on_status: OnStatus, stop_asked: threading.Event
+    ) -> None:
+        group, runs = self.task.groups[chunk.group], self.task.runs(chunk)
+        rows = slice(chunk.start, chunk.stop)
+        training = Training(
+            self.programmer.programs(chunk.group, chunk.size),
+            {name: values[rows] for name, values in group.values.items()},
+            self.task.seeds[runs],
+            self._folder(chunk),
+            60 * self.means.checkpoint_minutes,
+        )
+        self.now = chunk, training
+        check_masks(training.metrics, self._who(chunk))
+        for segment in training.segments():
+            updates = segment.stop - segment.start
+            self.steps += updates * group.config.batch_size * len(runs)
+            check_masks(training.metrics, self._who(chunk))
+            on_status(self._status(chunk, segment))
+            if hosts.any_of(stop_asked.is_set()):
+                return
+        self._finish(chunk, training)
+
+    def _finish(self, chunk: Chunk, training: Training) -> None:
+        """Put a trained chunk away: on the disk, unless it is the whole study."""
+        if self.task.output is None or len(self.chunks) == 1:
+            self.kept[chunk] = training.outcome()
+        if training.folder is not None and (
+            len(self.chunks) > 1 or training.has_checkpoint
+        ):
+            training.save()
+        self.finished.add(chunk)
+        self.now = None
+
+    def _halve(self, chunk: Chunk) -> None:
+        """Train half as many of the group's runs at once from here on."""
+        programs = self.programmer.programs(chunk.group, chunk.size)
+        devices = programs.sharding.num_devices
+        self.programmer.forget(chunk.group)
+        smaller = [
+            half
+            for c in self.chunks
+            for half in (
+                [c]
+                if c.group != chunk.group or c in self.finished
+                else c.halves(devices)
+            )
+        ]
+        warnings.warn(
+            f"Out of memory with {chunk.size} runs at once; going on with "
+            f"{chunk.halves(devices)[0].size}.",
+            ChangedWarning,
+            stacklevel=2,
+        )
+        self.chunks = smaller
+        self._note_chunks()
+
+    def _who(self, chunk: Chunk) -> Callable[[int], str]:
+        runs = self.task.runs(chunk)
+        return lambda row: self.task.named(runs[row])
+
+    def _status(self, chunk: Chunk, segment: Segment) -> Status:
+        latest = segment.metrics["episode_return"][:, -1]
+        seen = latest[np.isfinite(latest)]
+        seconds = time.perf_counter() - self.began
+        number = self.chunks.index(chunk)
+        before = sum(map(self.task.num_updates, self.chunks[:number]))
+        return Status(
+            num_runs=len(self.task.seeds),
+            update=before + segment.stop,
+            num_updates=sum(map(self.task.num_updates, self.chunks)),
+            seconds=seconds,
+            steps_per_second=self.steps / seconds,
+            episode_return=float(seen.mean()) if seen.size else float("nan"),
+            chunk=number,
+            num_chunks=len(self.chunks),
+        )
+
+    # --- What is left ---------------------------------------------------------------
+
+    def _outcomes(self) -> Iterator[tuple[Chunk, Outcome]]:
+        """Where the runs are, chunk by chunk, of those that have begun."""
+        for chunk in self.chunks:
+            if self.now is not None and self.now[0] == chunk:
+                outcome = self.now[1].outcome()
+            else:
+                outcome = self._read(chunk)
+            if outcome is not None and outcome.update:
+                yield chunk, outcome
+
+    def _leave(self) -> list[tuple[Chunk, Outcome]]:
+        """Leave the study in its directory, as far as it is; returns how far."""
+        if self.now is not None and self.now[1].lost and self.now[1].has_checkpoint:
+            return []  # What was left before fits together, and can be resumed.
+        if self.now is not None and self.task.output is not None:
+            self.now[1].save()
+        outcomes = list(self._outcomes())
+        output, seconds = self.task.output, time.perf_counter() - self.began
+        if output is not None and outcomes:
+            complete = len(self.finished) == len(self.chunks)
+            hosts.first_does(
+                lambda: directory.leave(output, self.task, outcomes, seconds, complete),
+                "write the results",
+            )
+        return outcomes
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[threading.Event]:
+    """An event set by the first Ctrl-C; the second one interrupts as usual."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def ask(*_: object) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
