@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import machine, rows
 from benchmarks.jobs import positive
-from purejaxppo.cli import use_this_machine
+from purejaxppo.commands.machine import use_this_machine
 from purejaxppo.fields import replace
 from purejaxppo.presets import PRESETS, make_preset
 from purejaxppo.reliability import summarize

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from benchmarks import machine, rows
 from purejaxppo import reporting
-from purejaxppo.cli import use_this_machine
+from purejaxppo.commands.machine import use_this_machine
 from purejaxppo.config import Config
 from purejaxppo.fields import replace
 from purejaxppo.reliability import Comparison, Definition, Plan, Runs, plots, summarize

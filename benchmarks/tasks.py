@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks import machine, rows
-from purejaxppo.cli import use_this_machine
+from purejaxppo.commands.machine import use_this_machine
 from purejaxppo.config import Config
 from purejaxppo.fields import leaves, parse, replace
 from purejaxppo.reliability import binned, summarize

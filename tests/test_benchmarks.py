@@ -30,6 +30,7 @@ from benchmarks.jobs import Job, parse_job, parse_size, positive
 from benchmarks.spread import Spread, paired_ratio, spread
 from benchmarks.workers import ROOT, answer_lines
 from purejaxppo import cli
+from purejaxppo.commands import trainings
 from purejaxppo.presets import PRESETS
 from purejaxppo.study import store
 from tests import studies
@@ -282,9 +283,9 @@ def test_a_bar_is_to_be_reached_or_not_to_be_reached():
 
 def test_every_task_is_a_command_that_is_understood():
     for name, task in tasks.TASKS.items():
-        command, given = cli._parse(shlex.split(tasks.command(task, 16))[1:])
-        assert isinstance(command, cli.Train)
-        study = cli._study(command, given)
+        command = cli.parse_command(shlex.split(tasks.command(task, 16))[1:])
+        assert isinstance(command, trainings.Train)
+        study = trainings.make_study(command)
         assert study.config == tasks.configured(task.changes), name
         assert (study.env, study.num_seeds) == (task.env, 16)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from purejaxppo import cli, presets, techniques
+from purejaxppo.commands import listings, machine, progress, trainings
 from purejaxppo.config import SECTIONS, Config, NetworkConfig
 from purejaxppo.fields import leaves, replace
 from purejaxppo.reliability.cells import HIGHER_IS_BETTER
@@ -25,7 +26,7 @@ TINY = (
 @pytest.fixture(autouse=True)
 def same_machine(monkeypatch):
     """Leave the test process's devices and caches as they are."""
-    monkeypatch.setattr(cli, "use_this_machine", lambda: None)
+    monkeypatch.setattr(machine, "use_this_machine", lambda: None)
 
 
 def fails(capsys, *arguments):
@@ -144,16 +145,16 @@ def test_a_failure_is_one_line_too(capsys, monkeypatch):
     def fail(command):
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setattr(cli, "_list", fail)
+    monkeypatch.setitem(cli.COMMANDS, "list", (listings.List, fail))
     assert cli.main(["list"]) == 1
     assert capsys.readouterr().err == "purejaxppo: error: first line\n"
 
 
 def asked(*arguments):
     """The study that a command line asks for."""
-    command, given = cli._parse(("train", *arguments))
-    assert isinstance(command, cli.Train)
-    return cli._study(command, given)
+    command = cli.parse_command(("train", *arguments))
+    assert isinstance(command, trainings.Train)
+    return trainings.make_study(command)
 
 
 @pytest.mark.parametrize(
@@ -346,10 +347,10 @@ def test_an_environment_in_a_file_is_trained_resumed_and_reported(
         if status.update:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(cli, "use_this_machine", note_imports)
+    monkeypatch.setattr(machine, "use_this_machine", note_imports)
     longer = ("--total-timesteps", "384", *TINY[2:])
     with monkeypatch.context() as patch:
-        patch.setattr(cli._progress, "show", interrupt)
+        patch.setattr(progress.StudyProgress, "show", interrupt)
         assert cli.main(("train", env, *longer)) == 130
     assert imported == [False]  # The user's module may start JAX.
     assert 0 < store.read_results(output).sizes["update"] < 12
@@ -372,8 +373,8 @@ CHECK = ("--num-envs", "2", "--num-steps", "8")
 
 def test_check_prints_a_table_of_what_passes(capsys, monkeypatch):
     made = []
-    monkeypatch.setattr(cli, "make", lambda env: made.append(env) or make(env))
-    monkeypatch.setattr(cli, "use_this_machine", lambda: made.append("machine"))
+    monkeypatch.setattr(listings, "make", lambda env: made.append(env) or make(env))
+    monkeypatch.setattr(machine, "use_this_machine", lambda: made.append("machine"))
     assert cli.main(("check", "envs.probes:Cut", *CHECK)) == 0
     printed = capsys.readouterr().out
     assert "envs.probes:Cut" in printed and "2 environments x 8 steps" in printed
@@ -405,7 +406,8 @@ def test_check_of_what_there_is_not_is_one_line(capsys):
 
 def test_the_command_makes_every_core_a_device(tmp_path):
     code = (
-        "from purejaxppo import cli; import jax, os; cli.use_this_machine();"
+        "from purejaxppo.commands.machine import use_this_machine; use_this_machine();"
+        "import jax, os;"
         "assert jax.device_count() == len(os.sched_getaffinity(0));"
         "assert jax.config.jax_compilation_cache_dir.endswith('purejaxppo/xla');"
         "import gc; assert gc.get_freeze_count() > 100_000"

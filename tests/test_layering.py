@@ -48,6 +48,7 @@ LAYERS = [
     {"reliability"},
     {"interchange"},
     {"reporting"},
+    {"commands"},
     {"cli"},
 ]
 HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}

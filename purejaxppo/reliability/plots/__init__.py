@@ -10,6 +10,7 @@ from purejaxppo.reliability.plots.heat import improvement
 from purejaxppo.reliability.plots.order import ranking
 from purejaxppo.reliability.plots.panels import intervals
 from purejaxppo.reliability.plots.profiles import performance_profiles
+from purejaxppo.reliability.plots.settings import settings_by_field
 from purejaxppo.reliability.plots.single import learning_curve
 from purejaxppo.reliability.plots.style import DARK, DOUBLE, SINGLE
 from purejaxppo.reliability.plots.table import cells
@@ -29,6 +30,7 @@ __all__ = [
     "performance_profiles",
     "ranking",
     "save",
+    "settings_by_field",
     "strip",
     "svg",
 ]

@@ -1,0 +1,1 @@
+"""The commands, one a file: what they take, and what they do."""

@@ -1,0 +1,144 @@
+"""`purejaxppo evaluate`: the same episodes with each policy of a study."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from purejaxppo.commands import machine
+from purejaxppo.commands.options import Positional
+from purejaxppo.reliability import mean, median
+from purejaxppo.study import MODES, Played, evaluate_study, store
+
+
+@dataclasses.dataclass
+class Evaluate:
+    """Play the same episodes with each final policy of a study, greedy and sampled."""
+
+    directory: Positional[Path]
+    """The study's directory, which keeps the outcome."""
+    episodes: int = 1000
+    """Number of episodes that each policy plays, in each of the two modes."""
+    seed: int = 0
+    """Seed of the episodes."""
+    max_steps: int = 10_000
+    """An episode still running after so many steps is cut."""
+    overwrite: bool = False
+    """Replace the evaluation that the directory holds."""
+
+
+def run_evaluate(command: Evaluate) -> int:
+    """Play the episodes, show what came out."""
+    machine.use_this_machine()
+    console = Console()
+    with _playing(console) as show:
+        dataset = evaluate_study(
+            command.directory,
+            command.episodes,
+            seed=command.seed,
+            max_steps=command.max_steps,
+            overwrite=command.overwrite,
+            on_status=show,
+        )
+    console.print(_outcomes(dataset))
+    for line in _faults(dataset):
+        console.print(line, highlight=False)
+    path = command.directory / store.EVALUATION
+    console.print(f"Evaluation in {path}", highlight=False)
+    return 0
+
+
+def _outcomes(dataset: Any) -> Table:
+    """What the policies' mean returns come to over runs, in each mode."""
+    runs, episodes = dataset.sizes["run"], dataset.sizes["episode"]
+    facts = f"{runs} runs x {episodes:,} episodes after {dataset.updates:,} updates"
+    table = Table(title=Text(f"{dataset.env}: {facts}"), title_justify="left")
+    table.add_column("statistic", style="bold", no_wrap=True)
+    for mode in MODES:
+        table.add_column(mode, justify="right", no_wrap=True)
+    table.add_column("meaning", style="dim")
+    meanings = {
+        "mean": "over runs, of their mean returns",
+        "median": "over runs, of their mean returns",
+        "worst run": "the lowest mean return",
+        "length": "mean steps of an episode",
+        "cut": f"episodes cut after {dataset.max_steps:,} steps",
+    }
+    columns = [_outcome(dataset, mode) for mode in MODES]
+    for (name, meaning), *cells in zip(meanings.items(), *columns, strict=True):
+        table.add_row(name, *cells, meaning)
+    return table
+
+
+def _outcome(dataset: Any, mode: str) -> list[str]:
+    """The table's column of a mode."""
+    returns = _mean_returns(dataset, mode)
+    run = np.argsort(returns)[0]  # NaN last.
+    return [
+        _figure(mean(returns)),
+        _figure(median(returns)),
+        f"{_figure(returns[run])} (run {run})",
+        _figure(dataset[f"{mode}_length"].values.mean()),
+        f"{dataset[f'{mode}_cut'].values.sum():,}",
+    ]
+
+
+def _mean_returns(dataset: Any, mode: str) -> np.ndarray:
+    """Each policy's mean over its episodes."""
+    return dataset[f"{mode}_return"].values.mean(axis=1, dtype=np.float64)
+
+
+def _figure(value: Any) -> str:
+    """Four digits; never an exponent for a large return."""
+    if np.isnan(value):
+        return "n/a"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _faults(dataset: Any) -> list[str]:
+    """What is wrong with policies that the table counts, or leaves out; a line each."""
+    faults = {"has parameters that are not finite": ~dataset["finite"].values}
+    for mode in MODES:
+        missing = np.isnan(_mean_returns(dataset, mode))
+        faults[f"has a {mode} return that is no number, and is left out"] = missing
+    return [
+        f"Warning: of {len(runs)} policies {runs.sum()} {fault} "
+        f"(run {', '.join(map(str, np.flatnonzero(runs)))})."
+        for fault, runs in faults.items()
+        if runs.any()
+    ]
+
+
+@contextmanager
+def _playing(console: Console) -> Iterator[Callable[[Played], None]]:
+    """A progress bar for an evaluation: what to call with how far it is."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} episodes"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+    task = bar.add_task("compiling", total=None)
+
+    def show(played: Played) -> None:
+        bar.start()
+        bar.update(
+            task,
+            description=f"{played.num_runs} runs" if played.seconds else "compiling",
+            completed=played.episode,
+            total=played.num_episodes,
+        )
+
+    try:
+        yield show
+    finally:
+        if bar.live.is_started:  # Else it would print an empty line.
+            bar.stop()

@@ -1,0 +1,77 @@
+"""A grid as the command line has it: `FIELD=VALUE,VALUE,...` and ranges."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from purejaxppo.config import Config
+from purejaxppo.fields import Leaf, leaves, parse
+from purejaxppo.study.grids import read_range
+
+
+def parse_tables(
+    grid: Sequence[str],
+    zipped: Sequence[str],
+    sample: Sequence[str],
+    num_samples: int | None,
+    sample_seed: int,
+) -> dict[str, dict[str, Any]]:
+    """What `grids.from_tables` takes, from options' texts.
+
+    Raises:
+      ValueError: a text is not FIELD=VALUES, or a value not of the field's type; or
+        there is a number of samples without fields, or the other way round.
+    """
+    given = {"grid": grid, "zip": zipped, "sample": sample}
+    tables = {
+        name: dict(parse_values(text, name) for text in texts)
+        for name, texts in given.items()
+        if texts
+    }
+    for name, texts in given.items():
+        if len(tables.get(name, {})) < len(texts):
+            raise ValueError(f"Expected each field once in --{name}, got one twice.")
+    if (num_samples is None) == ("sample" in tables):
+        raise ValueError("Expected --sample and --num-samples together, got only one.")
+    if num_samples is not None:
+        tables["sample"] |= {"num_settings": num_samples, "seed": sample_seed}
+    return tables
+
+
+def parse_values(text: str, option: str) -> tuple[str, Any]:
+    """A field and its values, or the text of a range.
+
+    >>> parse_values("learning_rate=1e-4,3e-4", "grid")
+    ('learning_rate', [0.0001, 0.0003])
+    >>> parse_values("network.widths=64,64;128,128", "grid")
+    ('network.widths', [(64, 64), (128, 128)])
+
+    Raises:
+      ValueError: it is not FIELD=VALUES, or a value is not of the field's type.
+    """
+    name, equals, values = text.partition("=")
+    name = name.strip().replace("-", "_")
+    if not equals or not name or not values.strip():
+        raise ValueError(
+            f"Expected --{option} to be FIELD=VALUE,VALUE,..., got {text!r}."
+        )
+    if read_range(values) is not None:
+        return name, values
+    leaf = next((leaf for leaf in leaves(Config) if leaf.name == name), None)
+    return name, [_value(leaf, part.strip()) for part in _split(leaf, values)]
+
+
+def _split(leaf: Leaf | None, values: str) -> list[str]:
+    """The values' texts, apart by semicolons, or by commas where that is clear."""
+    is_tuple = leaf is not None and leaf.metavar.endswith(",...")
+    return values.split(";" if ";" in values or is_tuple else ",")
+
+
+def _value(leaf: Leaf | None, text: str) -> Any:
+    if leaf is not None:
+        return parse(leaf, text)
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)

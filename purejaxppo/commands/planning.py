@@ -1,0 +1,92 @@
+"""A study's plan on the screen, and the question whether it is meant."""
+
+import math
+import sys
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from purejaxppo.study import Plan, Study
+
+LONG_SECONDS, MANY_RUNS = 3600.0, 4096
+"""Beyond either, a sweep asks before it starts."""
+
+
+def render_plan(study: Study, plan: Plan) -> Table:
+    """A line for each group: its runs, chunks, memory, and predicted time."""
+    what = f"{len(study.settings):,} settings x {study.num_seeds:,} seeds"
+    seconds = plan.seconds
+    time = "" if math.isnan(seconds) else f", about {_duration(seconds)}"
+    table = Table(
+        title=Text(
+            f"{plan.num_runs:,} runs ({what}) of {study.job.env}, "
+            f"{plan.env_steps:,} env steps on {plan.num_devices} devices{time}"
+        ),
+        title_justify="left",
+        caption=Text(f"a device may use {_bytes(plan.limit)}"),
+        caption_justify="left",
+    )
+    table.add_column("group")
+    for name in ("runs", "chunks", "at once", "memory a device", "an update", "time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for number, (group, need) in enumerate(zip(plan.groups, plan.needs, strict=True)):
+        chunks = [chunk for chunk in plan.chunks if chunk.group == number]
+        update, updates = need.update_seconds, group.config.num_updates
+        table.add_row(
+            Text(group.name or "all"),
+            f"{len(group.runs):,}",
+            f"{len(chunks):,}",
+            f"{chunks[0].size:,}",
+            _bytes(need.bytes),
+            "" if math.isnan(update) else f"{1000 * update:,.3g} ms",
+            "" if math.isnan(update) else _duration(update * updates * len(chunks)),
+        )
+    return table
+
+
+def confirm(plan: Plan, console: Console) -> None:
+    """Ask whether so much is meant, where it is much.
+
+    Raises:
+      ValueError: it is not, or nobody can be asked.
+    """
+    if plan.seconds <= LONG_SECONDS and plan.num_runs <= MANY_RUNS:
+        return
+    told = f"{plan.num_runs:,} runs, about {_duration(plan.seconds)}"
+    if not sys.stdin.isatty():
+        raise ValueError(f"Expected --yes for a study as large as this: {told}.")
+    answer = console.input(f"Train {told}? [y/N] ")
+    if answer.strip().lower() not in ("y", "yes"):
+        raise ValueError(f"Expected a yes to train {told}, got {answer!r}.")
+
+
+def _duration(seconds: float) -> str:
+    """A time in its two largest units.
+
+    >>> _duration(3.2), _duration(200), _duration(7500), _duration(200_000)
+    ('3.2 s', '3 min 20 s', '2 h 5 min', '2 d 8 h')
+    """
+    for name, smaller, size, part in (
+        ("d", "h", 86400, 3600),
+        ("h", "min", 3600, 60),
+        ("min", "s", 60, 1),
+    ):
+        if seconds >= size:
+            whole, rest = divmod(round(seconds / part), size // part)
+            return f"{whole} {name} {rest} {smaller}"
+    return f"{seconds:.2g} s"
+
+
+def _bytes(number: int) -> str:
+    """Bytes in the largest unit that leaves a digit.
+
+    >>> _bytes(0), _bytes(1536), _bytes(3 * 2**30)
+    ('unknown', '1.5 KiB', '3 GiB')
+    """
+    if not number:
+        return "unknown"
+    power = min(int(math.log2(number) // 10), 4)
+    return (
+        f"{number / 2 ** (10 * power):.3g} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
+    )

@@ -1,0 +1,257 @@
+"""`purejaxppo train`, `sweep` and `resume`: studies, trained and shown."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from purejaxppo.commands import machine
+from purejaxppo.commands.grids import parse_tables
+from purejaxppo.commands.options import Positional, given_fields, needed, option
+from purejaxppo.commands.planning import confirm, render_plan
+from purejaxppo.commands.progress import StudyProgress, shown_warnings
+from purejaxppo.config import Config
+from purejaxppo.fields import replace
+from purejaxppo.presets import make_preset
+from purejaxppo.reliability import render
+from purejaxppo.reliability.aggregates import check_alpha
+from purejaxppo.reliability.analysis import Plan as Analysis
+from purejaxppo.reporting import cautions, summaries, write_brief
+from purejaxppo.reporting.sweeps import check_rank, render_sweep, write_sweep
+from purejaxppo.study import Means, Plan, Study, store
+from purejaxppo.study.grids import Setting, from_tables
+
+Texts = tyro.conf.UseAppendAction[tuple[str, ...]]
+"""An option that may be given several times."""
+
+
+@dataclasses.dataclass
+class Using:
+    """How a study uses the machine."""
+
+    chunk_size: Annotated[int | None, option("INT", "what fits")] = None
+    """Runs that are trained at once, at most."""
+    memory_gib: Annotated[float | None, option("FLOAT", "most of what is free")] = None
+    """Memory of each device."""
+    checkpoint_minutes: float = 5.0
+    """Minutes between checkpoints."""
+    allow_changes: bool = False
+    """Resume with other versions, code or devices, at the price of other bits."""
+    alpha: float = 0.25
+    """Share of the runs that make the report's tail."""
+
+
+@dataclasses.dataclass
+class Training(Using):
+    """What is trained."""
+
+    env: Annotated[Positional[str | None], option("ENV", "that of --config")] = None
+    """Environment, such as CartPole-v1, or your own module:Object (see `list`)."""
+    num_seeds: Annotated[int | None, option("INT", "1")] = None
+    """Number of runs, of each setting if there are several."""
+    seed: Annotated[int | None, option("INT", "0")] = None
+    """Seed of the first run; run i has seed + i."""
+    output: Annotated[Path | None, option("DIR", "runs/ENV")] = None
+    """Directory for the study."""
+    preset: Annotated[str | None, option("NAME", "none")] = None
+    """A published system's hyperparameters (see `purejaxppo list presets`)."""
+    config: Annotated[Path | None, option("FILE", "none")] = None
+    """A study's config.toml: the same study again, but for what is given here."""
+    overwrite: bool = False
+    """Replace the study that the output directory holds."""
+    resume: bool = False
+    """Go on with the study that the output directory holds."""
+    dry_run: bool = False
+    """Show what would be trained, with memory and time, and train nothing."""
+
+
+@dataclasses.dataclass
+class Train(Training):
+    """Train many seeds of PPO and report how reliable it was."""
+
+
+@dataclasses.dataclass
+class Sweep(Training):
+    """Train a grid of settings x seeds and rank the settings."""
+
+    grid: Annotated[Texts, option("FIELD=VALUE,VALUE,...", "none")] = ()
+    """Values of a field, all combined; a field of the config, or env. and a parameter.
+    Also log(LOW,HIGH,NUMBER), linear(...); lists apart by semicolons. Repeatable."""
+    zip: Annotated[Texts, option("FIELD=VALUE,VALUE,...", "none")] = ()
+    """Values of a field that belong together with those of the other --zip."""
+    sample: Annotated[Texts, option("FIELD=log(LOW,HIGH)", "none")] = ()
+    """A range, log or linear, or values that a field is drawn from."""
+    num_samples: Annotated[int | None, option("INT", "none")] = None
+    """Settings that are drawn from --sample."""
+    sample_seed: int = 0
+    """Seed of what is drawn."""
+    rank_by: str = "iqm"
+    """What settings are ranked by: iqm, mean, median, cvar or worst final return."""
+    yes: bool = False
+    """Train without asking, however much it is."""
+
+
+@dataclasses.dataclass
+class Resume(Using):
+    """Go on with a study that was stopped or killed, as if it had not been."""
+
+    directory: Annotated[Positional[Path], needed("DIR")] = Path()
+    """The study's directory."""
+
+
+def run_train(command: Train) -> int:
+    """Train the study that the arguments ask for."""
+    return _run(command)
+
+
+def run_sweep(command: Sweep) -> int:
+    """Train the grid that the arguments ask for."""
+    return _run(command)
+
+
+def run_resume(command: Resume) -> int:
+    """Go on with the study in a directory."""
+    path = command.directory / store.CONFIG
+    if not path.exists():
+        raise ValueError(f"Expected a study in {command.directory}, found none.")
+    check_alpha(command.alpha)
+    machine.use_this_machine()
+    study = Study(**_of_job(store.read_job(path)), output=command.directory)
+    return _train(command, study, overwrite=False, resume=True)
+
+
+def _run(command: Training) -> int:
+    check_alpha(command.alpha)
+    study = make_study(command)
+    if isinstance(command, Sweep) and study.grid is None:
+        raise ValueError("Expected --grid, --zip or --sample, got none.")
+    machine.use_this_machine()
+    if command.dry_run:
+        return _dry_run(study, _means(command))
+    return _train(command, study, overwrite=command.overwrite, resume=command.resume)
+
+
+def make_study(command: Training) -> Study:
+    """The study that arguments ask for, on top of `--config` or `--preset`.
+
+    Raises:
+      ValueError: a field is unknown or out of range; or no environment is given.
+    """
+    path, preset = command.config, command.preset
+    if path is not None and preset is not None:
+        raise ValueError("Expected at most one of --preset and --config, got both.")
+    output = command.output
+    if output is None and command.env:
+        output = Path("runs") / _folder(command.env)
+    if command.resume and output is not None and (path or preset) is None:
+        path = output / store.CONFIG
+    start = Config() if preset is None else make_preset(preset)
+    job = store.Job("", 1, 0, start) if path is None else store.read_job(path)
+    env = command.env or job.env
+    if not env:
+        raise ValueError("Expected an environment, such as CartPole-v1, got none.")
+    given = {"num_seeds": command.num_seeds, "seed": command.seed}
+    job = job._replace(
+        env=env,
+        config=replace(job.config, given_fields(command)),
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    return Study(
+        **_of_job(job, _settings(command)), output=output or Path("runs") / _folder(env)
+    )
+
+
+def _settings(command: Training) -> list[Setting]:
+    """The settings that a sweep asks for; none where it does not."""
+    if not isinstance(command, Sweep):
+        return []
+    check_rank(command.rank_by)
+    tables = parse_tables(
+        command.grid,
+        command.zip,
+        command.sample,
+        command.num_samples,
+        command.sample_seed,
+    )
+    return from_tables(tables)
+
+
+def _of_job(job: store.Job, settings: Sequence[Setting] = ()) -> dict[str, Any]:
+    """The arguments of the study that a job describes."""
+    given = job._asdict()
+    given["grid"] = settings or given.pop("settings") or None
+    given.pop("settings", None)
+    return given
+
+
+def _folder(env: str) -> str:
+    """A folder's name for an id, that of one's own environment included.
+
+    >>> _folder("CartPole-v1"), _folder("../mine/walk.py:Walk")
+    ('CartPole-v1', 'mine-walk.py-Walk')
+    """
+    return re.sub(r"[^\w.-]+", "-", env).strip(".-")
+
+
+def _means(command: Using) -> Means:
+    return Means(
+        **{item.name: getattr(command, item.name) for item in dataclasses.fields(Means)}
+    )
+
+
+def _dry_run(study: Study, means: Means) -> int:
+    """Show the plan of a study."""
+    Console().print(render_plan(study, study.plan(means)))
+    return 0
+
+
+def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> int:
+    """Train a study, show and write what came out."""
+    console, directory = Console(), Path(study.output or "")
+    progress = StudyProgress(console)
+
+    def show_plan(plan: Plan) -> None:
+        console.print(render_plan(study, plan))
+        if isinstance(command, Sweep) and not command.yes:
+            confirm(plan, console)
+
+    with shown_warnings(console), progress as show:
+        dataset = study.run(
+            overwrite=overwrite,
+            resume=resume,
+            allow_changes=command.allow_changes,
+            means=_means(command),
+            on_plan=None if study.grid is None else show_plan,
+            on_status=show,
+        )
+    _show(console, directory, dataset, command)
+    console.print(f"Study in {directory}", highlight=False)
+    facts = store.read_environment(directory)
+    if facts["status"] == "complete":
+        return 0
+    if study.grid is None:
+        done = f"{facts['updates']} of {facts['num_updates']} updates"
+    else:
+        total = sum(len(g.runs) * g.config.num_updates for g in study.groups)
+        done = f"{dataset['updates'].values.sum() / total:.0%} of all updates"
+    console.print(f"Stopped after {done}; --resume goes on.", highlight=False)
+    return 130
+
+
+def _show(console: Console, directory: Path, dataset: Any, command: Using) -> None:
+    """Write the short report, or that of a sweep, and show its tables."""
+    if "settings" in dataset.attrs:
+        plan = Analysis(alpha=command.alpha)
+        by = getattr(command, "rank_by", "iqm")
+        ranked = write_sweep(directory, dataset, plan, by)
+        console.print(render_sweep(ranked, dataset.attrs["env"], plan, by))
+    else:
+        write_brief(directory, dataset, command.alpha)
+        for name, summary in summaries(dataset, command.alpha).items():
+            console.print(render(summary, name))
+    for line in cautions(dataset):
+        console.print(line, highlight=False)

@@ -1,0 +1,223 @@
+"""What a sweep found: a line for each setting, ranked; a table, a picture."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from purejaxppo.reliability import Summary, summarize
+from purejaxppo.reliability.analysis import Plan, score_intervals
+from purejaxppo.reliability.curves import final_performance
+from purejaxppo.reliability.intervals import Interval
+from purejaxppo.study.grids import Setting, shown
+
+if TYPE_CHECKING:
+    import xarray
+    from rich.table import Table
+
+RANKS = "iqm", "mean", "median", "cvar", "worst"
+"""What settings can be ranked by: statistics of their runs' final returns."""
+
+SWEEP = "sweep"
+"""Name of the files, with the suffixes .md, .csv and .png."""
+
+SHOWN = 20
+"""Settings of a long table that the terminal shows."""
+
+
+class Ranked(NamedTuple):
+    """A setting and what its runs came to.
+
+    Attributes:
+        number: of the setting in the study.
+        setting: field -> value.
+        scores: `[runs]` final returns.
+        summary: of them.
+        intervals: of `iqm`, `mean`, `median` and `cvar`, over runs.
+    """
+
+    number: int
+    setting: Setting
+    scores: np.ndarray
+    summary: Summary
+    intervals: dict[str, Interval]
+
+
+def rank(dataset: "xarray.Dataset", plan: Plan, by: str = "iqm") -> list[Ranked]:
+    """The settings of a study with a grid, the best one first, missing ones last.
+
+    Args:
+        dataset: a study's results.
+        plan: how runs are analysed.
+        by: one of `RANKS`.
+
+    Raises:
+        ValueError: `by` is none of them, or the study has no grid.
+    """
+    check_rank(by)
+    if "settings" not in dataset.attrs:
+        raise ValueError("Expected a study with a grid, got one without settings.")
+    settings = dataset.attrs["settings"]
+    found = [_ranked(dataset, i, setting, plan) for i, setting in enumerate(settings)]
+    worth = [float(getattr(one.summary, by)) for one in found]
+    order = np.argsort(-np.asarray(worth), kind="stable")  # NaN last.
+    return [found[i] for i in order]
+
+
+def check_rank(by: str) -> None:
+    """Refuse what settings cannot be ranked by.
+
+    Raises:
+        ValueError: with what they can.
+    """
+    if by not in RANKS:
+        raise ValueError(
+            f"Expected rank_by to be one of {', '.join(RANKS)}, got {by!r}."
+        )
+
+
+def runs_of_setting(dataset: "xarray.Dataset", number: int) -> "xarray.Dataset":
+    """The results of one setting's runs alone, without what others made longer."""
+    alone = dataset.isel(run=dataset["setting"].values == number)
+    alone = alone.isel(update=slice(0, int(alone["updates"].max())))
+    if alone["env_steps"].ndim == 2:
+        alone = alone.assign_coords(env_steps=("update", alone["env_steps"].values[0]))
+    return alone
+
+
+def _ranked(
+    dataset: "xarray.Dataset", number: int, setting: Setting, plan: Plan
+) -> Ranked:
+    runs = runs_of_setting(dataset, number)
+    curves = runs["episode_return"].values.astype(np.float64)
+    if not curves.shape[1]:  # It was not trained yet.
+        curves = np.full((len(curves), 1), np.nan)
+    scores = np.asarray(final_performance(curves))
+    return Ranked(
+        number=number,
+        setting=setting,
+        scores=scores,
+        summary=summarize(curves, runs["finite"].values, plan.alpha),
+        intervals=score_intervals(scores, plan),
+    )
+
+
+def write_sweep(
+    directory: Path, dataset: "xarray.Dataset", plan: Plan, by: str = "iqm"
+) -> list[Ranked]:
+    """Write `sweep.md`, `sweep.csv` and `sweep.png`; see `rank`."""
+    from purejaxppo.reliability import plots
+
+    ranked = rank(dataset, plan, by)
+    head, rows = _columns(ranked, plan), [_cells(one) for one in ranked]
+    lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+    env, runs = dataset.attrs["env"], dataset.sizes["run"]
+    title = f"# {env}: {len(ranked)} settings, {runs} runs"
+    parts = [title, _how(plan, by), "\n".join(lines), f"![{SWEEP}]({SWEEP}.png)"]
+    (directory / f"{SWEEP}.md").write_text("\n\n".join(parts) + "\n")
+    _write_csv(directory / f"{SWEEP}.csv", ranked)
+    figure = plots.settings_by_field(
+        [one.setting for one in ranked],
+        {
+            "IQM": np.asarray([one.summary.iqm for one in ranked]),
+            f"CVaR {plan.alpha:.0%}": np.asarray([one.summary.cvar for one in ranked]),
+        },
+        title=f"{env}, {runs // len(ranked)} runs each",
+    )
+    plots.save(figure, directory / f"{SWEEP}.png")
+    return ranked
+
+
+def render_sweep(ranked: list[Ranked], env: str, plan: Plan, by: str) -> "Table":
+    """The best settings as a table for the terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    more = len(ranked) - SHOWN
+    table = Table(
+        title=Text(f"{env}: {len(ranked)} settings. {_how(plan, by)}"),
+        title_justify="left",
+        caption=Text(f"and {more} more in {SWEEP}.csv" if more > 0 else ""),
+    )
+    head = _columns(ranked, plan)
+    for i, name in enumerate(head):
+        fields = len(ranked[0].setting)
+        table.add_column(Text(name), justify="right" if i > fields else "left")
+    for one in ranked[:SHOWN]:
+        table.add_row(*map(Text, _cells(one)))
+    return table
+
+
+def _how(plan: Plan, by: str) -> str:
+    return (
+        f"Final returns, ranked by {by}; in brackets the {plan.confidence:.0%} "
+        "interval over runs. The best of many is best by luck, too: train it again "
+        "with other seeds before you say how good it is."
+    )
+
+
+def _columns(ranked: list[Ranked], plan: Plan) -> list[str]:
+    fields = list(ranked[0].setting)
+    return [
+        "setting",
+        *fields,
+        "IQM",
+        f"CVaR {plan.alpha:.0%}",
+        "worst",
+        "mean",
+        "runs",
+    ]
+
+
+def _cells(one: Ranked) -> list[str]:
+    """A setting's line of the table."""
+    summary = one.summary
+    observed = int(summary.num_runs - summary.missing)
+    return [
+        str(one.number),
+        *map(shown, one.setting.values()),
+        _with_interval(one.intervals["iqm"]),
+        _with_interval(one.intervals["cvar"]),
+        _figure(summary.worst),
+        _figure(summary.mean),
+        f"{observed}" if not summary.missing else f"{observed}/{summary.num_runs}",
+    ]
+
+
+def _with_interval(interval: Interval) -> str:
+    low, high = map(_figure, (interval.low, interval.high))
+    return f"{_figure(interval.estimate)} [{low}, {high}]"
+
+
+def _figure(value: Any) -> str:
+    """Four digits; never an exponent for a large return."""
+    if np.isnan(value):
+        return "n/a"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _write_csv(path: Path, ranked: list[Ranked]) -> None:
+    """Write the table with all digits."""
+    import csv
+
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        intervals = [f"{k}_{end}" for k in ("iqm", "cvar") for end in ("low", "high")]
+        fields = list(ranked[0].setting)
+        writer.writerow(["setting", *fields, *RANKS, *intervals, "runs", "missing"])
+        for one in ranked:
+            ends = [
+                float(getattr(one.intervals[name], end))
+                for name in ("iqm", "cvar")
+                for end in ("low", "high")
+            ]
+            worth = [float(getattr(one.summary, name)) for name in RANKS]
+            values = [
+                shown(v) if not _is_number(v) else v for v in one.setting.values()
+            ]
+            counts = one.summary.num_runs, int(one.summary.missing)
+            writer.writerow([one.number, *values, *worth, *ends, *counts])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
