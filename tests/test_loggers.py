@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from purejaxppo.loggers import (
     TensorBoard,
     WandB,
     as_logger,
+    clear,
     fan_out,
     make_loggers,
 )
@@ -347,14 +349,26 @@ def test_a_resumed_study_leaves_no_second_value(tmp_path):
     assert unbroken.curves[1].tolist() == list(range(7))
 
 
-def test_a_new_study_forgets_the_events_of_another_and_nothing_else(tmp_path):
-    feed(TensorBoard(), about(tmp_path, runs=3), metrics(), 0, 7)
-    mine = tmp_path / "tensorboard" / "seed=6" / "events.out.tfevents.1.mine"
+def test_a_new_study_forgets_what_another_logged_and_nothing_else(tmp_path):
+    feed(TensorBoard(), about(tmp_path), metrics(), 0, 7)
+    top = tmp_path / "tensorboard"
+    mine = top / "seed=6" / "events.out.tfevents.1.mine"
     mine.write_bytes(b"")
     feed(TensorBoard(), about(tmp_path, runs=1), metrics(1), 0, 7)
-    found = [path.parent.name for path in tmp_path.rglob("*.purejaxppo")]
-    assert found == ["seed=5"]
-    assert mine.exists()
+    assert [path.parent.name for path in top.rglob("*.purejaxppo")] == ["seed=5"]
+    assert sorted(path.name for path in top.iterdir()) == ["seed=5", "seed=6"]
+
+    feed(CSV(), about(tmp_path), metrics(), 0, 7)
+    (tmp_path / "wandb.json").write_text("{}")
+    (tmp_path / "wandb").mkdir()
+    clear(tmp_path)
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert left == [mine]
+    assert (tmp_path / "wandb").exists()
+    mine.unlink()
+    (tmp_path / "metrics.csv").write_text("mine\n")
+    clear(tmp_path)
+    assert (tmp_path / "metrics.csv").read_text() == "mine\n"
 
 
 def test_many_runs_are_summarised_as_the_reliability_room_does(tmp_path):
@@ -734,3 +748,23 @@ def test_loggers_by_name(monkeypatch):
         "csv,tensorbord",
     )
     refuses("Expected each logger once, got csv 2 times.", make_loggers, "csv,csv")
+
+
+def test_what_the_page_on_logging_shows_runs(tmp_path, capsys, monkeypatch):
+    page = (Path(__file__).parents[1] / "docs" / "logging.md").read_text()
+    blocks = re.findall(r"(?ms)^```python\n(.*?)^```$", page)
+    (tmp_path / "runs/cartpole").mkdir(parents=True)
+    feed(CSV(), about(tmp_path / "runs/cartpole"), metrics(), 0, 7)
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, namespace)
+    assert len(namespace["frame"]) == 21
+    numbers = metrics()
+    numbers["episode_return"][:, 1] = [NAN, 30.25, 20.5]
+    logger = fan_out([namespace["Worst"](), namespace["say"]])
+    capsys.readouterr()
+    feed(logger, about(None), numbers, 0, 1, 2)
+    assert capsys.readouterr().out == (
+        "1 updates, 1.5 s\nseed 7 has 20.5 after 64 steps\n2 updates, 3.0 s\n"
+    )

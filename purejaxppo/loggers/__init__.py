@@ -6,6 +6,7 @@ A study calls each of them once per segment, for all of its runs.
 >>> logger = fan_out([lambda logged: seen.append(logged.stop)])
 """
 
+from purejaxppo.loggers.clearing import clear
 from purejaxppo.loggers.csv_files import CSV
 from purejaxppo.loggers.fanning import as_logger, fan_out
 from purejaxppo.loggers.making import LOGGERS, make_loggers
@@ -23,6 +24,7 @@ __all__ = [
     "TensorBoard",
     "WandB",
     "as_logger",
+    "clear",
     "fan_out",
     "make_loggers",
 ]

@@ -49,8 +49,6 @@ class CSV:
     On resume the rows of updates that will be repeated are removed first, and a last
     line that was not finished, so that the file equals that of a study which was never
     stopped.
-
-    >>> study.run(loggers=[CSV()])  # doctest: +SKIP
     """
 
     def begin(self, about: About) -> None:
@@ -69,7 +67,7 @@ class CSV:
             kept = _keep(self._path, about.done) if self._path.exists() else 0
             _warn_of_missing(self._path, int(about.done.sum()) - kept)
         else:
-            self._path.unlink(missing_ok=True)
+            forget_csv(self._path.parent)
 
     def _constant(self, about: About, run: int) -> str:
         """The cells of a run that are the same in all its rows."""
@@ -101,7 +99,7 @@ class CSV:
                 file.write(text.encode())
 
     def _texts(self, logged: Logged) -> Iterator[str]:
-        """Rows, some updates at a time; 0.2 s for a million numbers."""
+        """Rows as text, some updates at a time."""
         count = max(1, ROWS_AT_ONCE // len(logged.runs))
         cells = [self._cells[run] for run in logged.runs]
         for first in range(logged.start, logged.stop, count):
@@ -147,6 +145,19 @@ def _line(cells: Sequence[Any]) -> str:
 # --- What was there before ----------------------------------------------------------
 
 
+def forget_csv(directory: Path) -> None:
+    """Delete the log of an earlier study, but no other file of its name."""
+    path = directory / FILE
+    if path.exists() and _is_log(path):
+        path.unlink()
+
+
+def _is_log(path: Path) -> bool:
+    header, expected = _first_line(path), ",".join(FIRST)
+    # Of a study that was killed at once there may be the beginning of a header.
+    return header.startswith(expected) or expected.startswith(header)
+
+
 def _first_line(path: Path) -> str:
     """Without its end; empty if the file is, or is not there."""
     if not path.exists():
@@ -156,12 +167,10 @@ def _first_line(path: Path) -> str:
 
 
 def _check_is_log(path: Path) -> None:
-    header, expected = _first_line(path), ",".join(FIRST)
-    # Of a study that was killed at once there may be the beginning of a header.
-    if not header.startswith(expected) and not expected.startswith(header):
+    if not _is_log(path):
         raise ValueError(
             f"Expected {path} to be the log of a study, whose columns begin with "
-            f"{expected}, got {header[:80]!r}; move it away."
+            f"{','.join(FIRST)}, got {_first_line(path)[:80]!r}; move it away."
         )
 
 

@@ -4,6 +4,7 @@
 `.../p5` and `.../p95`, which TensorBoard draws in the same charts.
 """
 
+import itertools
 import re
 import time
 from collections.abc import Iterator
@@ -51,8 +52,7 @@ class TensorBoard:
         self._lines = Lines(about, self._per_run, self._points)
         self._files: dict[Path, Path] = {}
         if not about.done.any():
-            for path in self._top.rglob(FILES):
-                path.unlink()
+            forget_events(self._top.parent)
 
     def log(self, logged: Logged) -> None:
         """Append the points that the segment completes."""
@@ -64,6 +64,16 @@ class TensorBoard:
 
     def close(self) -> None:
         """Nothing is left to write."""
+
+
+def forget_events(directory: Path) -> None:
+    """Delete the event files of an earlier study, and folders that are empty then."""
+    for path in sorted((directory / FOLDER).rglob(FILES)):
+        path.unlink()
+        for folder in itertools.takewhile(lambda f: f != directory, path.parents):
+            if any(folder.iterdir()):
+                break
+            folder.rmdir()
 
 
 def folder_name(label: str) -> str:

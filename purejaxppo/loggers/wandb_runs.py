@@ -3,7 +3,8 @@
 The runs of a study are one group. `wandb.json` in the study's directory keeps their
 ids, so that a resumed study goes on with the same ones, and how far each was logged, so
 that no row is logged twice. Offline files, and wandb's own logs, lie in `wandb/` there,
-unless WANDB_DIR says otherwise: `wandb sync` sends them.
+unless WANDB_DIR says otherwise: `wandb sync` sends them. A study without a directory
+leaves all that to wandb.
 """
 
 import itertools
@@ -203,6 +204,11 @@ def _remembered(about: About) -> dict[str, Any]:
             f"Expected {path} to hold the ids of the study's runs; without the file "
             "they get new ones."
         ) from None
+
+
+def forget_ids(directory: Path) -> None:
+    """A later study in the directory has runs of its own."""
+    (directory / FILE).unlink(missing_ok=True)
 
 
 def _log_in() -> None:
