@@ -814,7 +814,8 @@ def test_bad_folders_of_events(tmp_path):
     one = log(tmp_path / "Hop__ppo__1__1", [(1, 1.0)], tag="b")
     log(one, [(1, 1.0)], tag="a")
     defaults = (
-        "charts/episodic_return, rollout/ep_rew_mean, episode_return, eval/mean_reward"
+        "charts/episodic_return, rollout/ep_rew_mean, charts/episode_return, "
+        "episode_return, eval/mean_reward"
     )
     message = f"Expected {tmp_path} to have the tag one of {defaults}; tags: a, b."
     refuses(message, read, tmp_path)

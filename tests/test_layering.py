@@ -44,8 +44,9 @@ LAYERS = [
     {"updates"},
     {"evaluation", "learning"},
     {"training"},
-    {"study"},
     {"reliability"},
+    {"loggers"},
+    {"study"},
     {"interchange"},
     {"reporting"},
     {"commands"},
@@ -115,6 +116,7 @@ def test_all_names_what_there_is():
 IMPORT = """
 import sys, purejaxppo
 late = {"gymnax", "matplotlib", "xarray", "zarr", "orbax.checkpoint", "tyro"}
+late |= {"tensorboard", "wandb"}
 print(sorted(late & set(sys.modules)))
 """
 

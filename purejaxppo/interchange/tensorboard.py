@@ -1,7 +1,8 @@
 """TensorBoard's event files: each folder that holds some is a run.
 
-As CleanRL leaves them, `runs/CartPole-v1__ppo__1__1690000000/events.out.tfevents.*`, or
-Stable-Baselines3, `PPO_1/events.out.tfevents.*`, at any depth below the folder given.
+As CleanRL leaves them, `runs/CartPole-v1__ppo__1__1690000000/events.out.tfevents.*`,
+Stable-Baselines3, `PPO_1/events.out.tfevents.*`, or this library's logger, `seed=1/`,
+at any depth below the folder given.
 A run's name is the path of its folder from the given one on, that one's name included.
 
 Values at one step, as when a run was resumed, become their mean. Each run has steps of
@@ -26,16 +27,20 @@ EVENTS = "*tfevents*"
 TAGS = (
     "charts/episodic_return",
     "rollout/ep_rew_mean",
+    "charts/episode_return",
     "episode_return",
     "eval/mean_reward",
 )
-"""What others call the return: CleanRL, Stable-Baselines3, this library, evaluation."""
+"""What others call the return: CleanRL, Stable-Baselines3, this library's logger, its
+studies, evaluation."""
 
 PATTERNS = (
     # CleanRL: CartPole-v1__ppo__1__1690000000
     r"(?P<task>[^/]+)__(?P<algorithm>[^/]+)__(?P<seed>\d+)__\d+$",
     # Stable-Baselines3: PPO_1, where the number counts runs and is taken as the seed.
     r"(?P<algorithm>[^/]+)_(?P<seed>\d+)$",
+    # This library's logger: seed=5, or learning_rate=0.001 seed=5.
+    r"(?:(?P<algorithm>[^/]+) )?seed=(?P<seed>\d+)$",
     # Any other: what it is must be said.
     r"",
 )

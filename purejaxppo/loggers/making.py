@@ -1,0 +1,38 @@
+"""Loggers by name, for the command line."""
+
+from collections.abc import Callable
+
+from purejaxppo.fields import nearest
+from purejaxppo.loggers.csv_files import CSV
+from purejaxppo.loggers.records import Logger
+from purejaxppo.loggers.tensorboards import TensorBoard
+from purejaxppo.loggers.wandb_runs import WandB
+
+LOGGERS: dict[str, Callable[[], Logger]] = {
+    "csv": CSV,
+    "tensorboard": TensorBoard,
+    "wandb": WandB,
+}
+
+
+def make_loggers(text: str) -> list[Logger]:
+    """The loggers that a text such as `csv,tensorboard,wandb` names; `none` for none.
+
+    >>> [type(logger).__name__ for logger in make_loggers("csv")]
+    ['CSV']
+
+    Raises:
+      ValueError: an unknown name (with the nearest ones), one that is there twice, or
+        a package that is not installed.
+    """
+    if text.strip().lower() in ("", "none"):
+        return []
+    names = [name.strip().lower() for name in text.split(",")]
+    for name in names:
+        if name not in LOGGERS:
+            raise ValueError(f"Unknown logger {name!r}; {nearest(name, LOGGERS)}.")
+        if names.count(name) > 1:
+            raise ValueError(
+                f"Expected each logger once, got {name} {names.count(name)} times."
+            )
+    return [LOGGERS[name]() for name in names]
