@@ -45,6 +45,7 @@ LAYERS = [
     {"evaluation", "learning"},
     {"training"},
     {"study"},
+    {"exporting"},
     {"reliability"},
     {"interchange"},
     {"reporting"},

@@ -1,0 +1,74 @@
+"""A policy as StableHLO, which later versions of JAX and other machines can run."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax import export
+
+from purejaxppo.exporting.naming import flat_names
+from purejaxppo.exporting.portable import PortablePolicy
+from purejaxppo.suites.own import describe
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+"""What a policy is exported for, if nothing else is asked for."""
+
+
+def lower(
+    policy: PortablePolicy, obs: Any, platforms: Sequence[str], batch: int | None
+) -> export.Exported:
+    """Lower a policy for `platforms`, none of which need be here.
+
+    Args:
+      policy: from `make_portable`.
+      obs: shapes and types of one observation, as `seen` gives them.
+      platforms: names, as JAX has them.
+      batch: number of observations in a call; any number if None.
+
+    Raises:
+      ValueError: it cannot be lowered so.
+    """
+    size = export.symbolic_shape("batch")[0] if batch is None else batch
+
+    def rows(tree: Any) -> Any:
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((size, *x.shape), x.dtype), tree
+        )
+
+    key = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
+    # What the action does not need stays an input: the files are then easy to follow.
+    function = jax.jit(policy.call, keep_unused=True)
+    arguments = policy.params, rows(obs), rows(policy.memory), key
+    try:
+        return export.export(function, platforms=platforms)(*arguments)
+    except Exception as error:
+        hint = "" if batch else "; a fixed size of the batch (--batch) may help"
+        raise ValueError(
+            f"Expected the policy to be lowered for batches of "
+            f"{batch or 'any size'} on {', '.join(platforms)}, got "
+            f"{describe(error)}{hint}."
+        ) from error
+
+
+def signature(
+    policy: PortablePolicy, obs: Any, lowered: export.Exported
+) -> dict[str, Any]:
+    """Names, shapes and types of the inputs and outputs, in their flat order."""
+    memory = list(policy.memory)
+    inputs = [*sorted(policy.params), *flat_names(obs, "obs"), *sorted(memory), "key"]
+    greedy, sampled, _ = jax.tree.unflatten(
+        lowered.out_tree, range(len(lowered.out_avals))
+    )
+    actions = [*flat_names(greedy, "greedy"), *flat_names(sampled, "sampled")]
+    return {
+        "inputs": _described(inputs, lowered.in_avals),
+        "outputs": _described([*actions, *sorted(memory)], lowered.out_avals),
+    }
+
+
+def _described(names: Sequence[str], avals: Sequence[Any]) -> dict[str, str]:
+    """Name -> type and shape, such as "float32[batch,4]"."""
+    return {
+        name: f"{aval.dtype}[{','.join(map(str, aval.shape))}]"
+        for name, aval in zip(names, avals, strict=True)
+    }
