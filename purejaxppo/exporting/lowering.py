@@ -1,6 +1,7 @@
 """A policy as StableHLO, which later versions of JAX and other machines can run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -40,7 +41,8 @@ def lower(
     function = jax.jit(policy.call, keep_unused=True)
     arguments = policy.params, rows(obs), rows(policy.memory), key
     try:
-        return export.export(function, platforms=platforms)(*arguments)
+        with _no_folders():
+            return export.export(function, platforms=platforms)(*arguments)
     except Exception as error:
         hint = "" if batch else "; a fixed size of the batch (--batch) may help"
         raise ValueError(
@@ -48,6 +50,18 @@ def lower(
             f"{batch or 'any size'} on {', '.join(platforms)}, got "
             f"{describe(error)}{hint}."
         ) from error
+
+
+@contextmanager
+def _no_folders() -> Iterator[None]:
+    """Keep the folders of this machine out of what the program says of its source."""
+    name = "jax_hlo_source_file_canonicalization_regex"
+    before = jax.config.values[name]
+    jax.config.update(name, r"^.*[/\\]")
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
 
 
 def signature(

@@ -96,7 +96,7 @@ def _play(
     max_steps: int,
     watch: Callable[[], None],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One episode of each environment, side by side: returns, lengths, which are cut."""
+    """Returns and lengths of an episode of each environment, and which were cut."""
     starts = zip(envs, seeds, strict=True)
     obs = np.stack([env.reset(seed=seed)[0] for env, seed in starts])
     running = np.ones(len(envs), bool)
