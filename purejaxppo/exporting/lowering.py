@@ -14,6 +14,9 @@ from purejaxppo.suites.own import describe
 PLATFORMS = ("cpu", "cuda", "tpu")
 """What a policy is exported for, if nothing else is asked for."""
 
+KNOWN = (*PLATFORMS, "rocm")
+"""Of a name that it does not know JAX makes a program that nothing can run."""
+
 
 def lower(
     policy: PortablePolicy, obs: Any, platforms: Sequence[str], batch: int | None
@@ -29,6 +32,7 @@ def lower(
     Raises:
       ValueError: it cannot be lowered so.
     """
+    _check(platforms, batch)
     size = export.symbolic_shape("batch")[0] if batch is None else batch
 
     def rows(tree: Any) -> Any:
@@ -62,6 +66,17 @@ def _no_folders() -> Iterator[None]:
         yield
     finally:
         jax.config.update(name, before)
+
+
+def _check(platforms: Sequence[str], batch: int | None) -> None:
+    unknown = [name for name in platforms if name not in KNOWN]
+    if unknown or not platforms:
+        raise ValueError(
+            f"Expected platforms to be some of {', '.join(KNOWN)}, got "
+            f"{unknown[0] if unknown else 'none'}."
+        )
+    if batch is not None and batch < 1:
+        raise ValueError(f"Expected batch to be at least 1, got {batch}.")
 
 
 def signature(

@@ -65,16 +65,9 @@ def play(
         package is missing.
     """
     _check_numbers(episodes, seed, max_steps, max_frames)
-    name = counterpart(policy.facts["env"])
-    if max_frames:
-        prepare_drawing()
-    size = policy.facts["batch"] or math.ceil(
-        episodes / math.ceil(episodes / SIDE_BY_SIDE)
-    )
-    stack = policy.facts["frame_stack"]
-    envs = [make_real(name, stack, bool(max_frames) and i == 0) for i in range(size)]
+    envs = _environments(policy, episodes, render=max_frames > 0)
     act, frames, played = _actor(policy, seed, sampled), [], []
-    for start in range(0, episodes, size):
+    for start in range(0, episodes, size := len(envs)):
         seeds = [_episode_seed(seed, start + i) for i in range(size)]
         watch = partial(_film, envs[0], frames, 0 if start else max_frames)
         memory = batched(policy.memory, size)
@@ -86,6 +79,18 @@ def play(
     for env in envs:
         env.close()
     return Played(*columns, frames=frames, fps=fps)
+
+
+def _environments(
+    policy: PortablePolicy, episodes: int, render: bool
+) -> list[gymnasium.Env]:
+    """As many as are played side by side; the first one can be drawn."""
+    name, stack = counterpart(policy.facts["env"]), policy.facts["frame_stack"]
+    if render:
+        prepare_drawing()
+    rounds = math.ceil(episodes / SIDE_BY_SIDE)
+    size = policy.facts["batch"] or math.ceil(episodes / rounds)
+    return [make_real(name, stack, render and i == 0) for i in range(size)]
 
 
 def _play(

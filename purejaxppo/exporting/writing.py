@@ -61,8 +61,6 @@ def export_policy(
     """
     output = Path(output)
     check_output(output, overwrite)
-    if batch is not None and batch < 1:
-        raise ValueError(f"Expected batch to be at least 1, got {batch}.")
     policy, obs = make_portable(loaded, run), seen(loaded)
     lowered = lower(policy, obs, platforms, batch)
     facts = {
