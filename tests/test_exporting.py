@@ -137,13 +137,11 @@ def test_the_policies_of_that_test_do_not_all_act_alike(exports):
     memories = {"lstm": {"memory.0", "memory.1"}, "gru": {"memory"}}
     for kind, folder in exports[1].items():
         steps = pickle.loads((folder / "actions.pickle").read_bytes())
-        greedy, sampled = (
-            [
-                np.concatenate([*map(np.ravel, jax.tree.leaves(step[i]))])
-                for step in steps
-            ]
-            for i in (0, 1)
-        )
+        flat = [
+            [np.concatenate([*map(np.ravel, jax.tree.leaves(part))]) for part in step]
+            for step in [step[:2] for step in steps]
+        ]
+        greedy, sampled = zip(*flat, strict=True)
         assert (sampled[0] != sampled[1]).any(), kind
         assert (np.stack(sampled) != np.stack(greedy)).any(), kind
         assert set(steps[0][2]) == memories.get(kind, set())
