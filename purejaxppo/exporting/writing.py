@@ -64,12 +64,9 @@ def export_policy(
     policy, obs = make_portable(loaded, run), seen(loaded)
     lowered = lower(policy, obs, platforms, batch)
     facts = {
-        "format": files.FORMAT,
         **policy.facts,
         "batch": batch,
         "platforms": list(lowered.platforms),
-        "key": str(jax.random.key_impl(jax.random.key(0))),
-        "packages": _versions(),
         **signature(policy, obs, lowered),
     }
     target = output.absolute()
@@ -128,8 +125,14 @@ def _write(
         plain = {k: np.array(x, order="C") for k, x in arrays.items()}
         (directory / name).write_bytes(save(plain))
     digests = {name: files.digest(directory / name) for name in files.BINARIES}
-    record = json.dumps({**facts, "sha256": digests}, indent=2)
-    (directory / files.FACTS).write_text(record + "\n")
+    record = {
+        "format": files.FORMAT,
+        **facts,
+        "key": str(jax.random.key_impl(jax.random.key(0))),
+        "packages": _versions(),
+        "sha256": digests,
+    }
+    (directory / files.FACTS).write_text(json.dumps(record, indent=2) + "\n")
 
 
 def _replace(partial: Path, output: Path) -> None:
