@@ -97,8 +97,8 @@ def gymnasium_steps(name, start, action):
 def test_the_physics_are_the_same_step_by_step(name):
     noise = np.random.default_rng(0)
     env, params = ppo.make(name)
-    start = states(name, 500, noise)
-    action = actions(env.action_space(params), 500, noise)
+    start = states(name, 250, noise)
+    action = actions(env.action_space(params), 250, noise)
     ours = gymnax_steps(name, start, action)
     obs, reward, terminated = map(
         np.array, zip(*gymnasium_steps(name, start, action), strict=True)
@@ -107,7 +107,7 @@ def test_the_physics_are_the_same_step_by_step(name):
     np.testing.assert_allclose(ours.reward, reward, rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(ours.terminated, terminated)
     if name != "Pendulum-v1":
-        assert 0 < terminated.sum() < 500
+        assert 0 < terminated.sum() < 250
     assert len(np.unique(obs[:, 0])) > 100
 
 
@@ -122,9 +122,9 @@ def test_the_spaces_limits_and_starts_are_the_same(name):
     bounds = np.array([[ours.low, ours.high], [theirs.low, theirs.high]])
     bounds[np.abs(bounds) > 1e38] = 0  # CartPole's velocities, see docs/export.md.
     np.testing.assert_allclose(bounds[0], bounds[1], rtol=1e-6)
-    keys = jax.random.split(jax.random.key(0), 400)
+    keys = jax.random.split(jax.random.key(0), 200)
     starts = jax.jit(jax.vmap(lambda key: env.reset(key, params)[0]))(keys)
-    others = np.stack([real.reset(seed=seed)[0] for seed in range(400)])
+    others = np.stack([real.reset(seed=seed)[0] for seed in range(200)])
     for mine, other in zip(np.asarray(starts).T, others.T, strict=True):
         assert p_value(mine, other) > 1e-3
 
@@ -142,7 +142,7 @@ def test_a_continuous_car_keeps_its_speed_at_gymnaxs_left_wall():
     np.testing.assert_allclose(ours, [-1.2, 0], rtol=1e-6)
 
 
-STEPS = {"CartPole-v1": 500, "Pendulum-v1": 200, "MountainCarContinuous-v0": 100}
+STEPS = {"CartPole-v1": 200, "Pendulum-v1": 60, "MountainCarContinuous-v0": 50}
 
 
 def gymnax_returns(loaded, sampled, max_steps):
