@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from purejaxppo.commands.evaluations import Evaluate, run_evaluate
+from purejaxppo.commands.exports import Export, Play, run_export, run_play
 from purejaxppo.commands.listings import Check, List, run_check, run_list
 from purejaxppo.commands.options import texts, with_fields
 from purejaxppo.commands.reports import Compare, Report, run_compare, run_report
@@ -31,6 +32,8 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "sweep": (Sweep, run_sweep),
     "resume": (Resume, run_resume),
     "evaluate": (Evaluate, run_evaluate),
+    "export": (Export, run_export),
+    "play": (Play, run_play),
     "report": (Report, run_report),
     "compare": (Compare, run_compare),
     "check": (Check, run_check),

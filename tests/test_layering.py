@@ -47,7 +47,7 @@ LAYERS = [
     {"reliability"},
     {"loggers"},
     {"study"},
-    {"interchange"},
+    {"exporting", "interchange"},
     {"reporting"},
     {"commands"},
     {"cli"},

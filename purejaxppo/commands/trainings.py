@@ -16,6 +16,7 @@ from purejaxppo.commands.planning import confirm, render_plan
 from purejaxppo.commands.progress import StudyProgress, shown_warnings
 from purejaxppo.config import Config
 from purejaxppo.fields import replace
+from purejaxppo.loggers import make_loggers
 from purejaxppo.presets import make_preset
 from purejaxppo.reliability import render
 from purejaxppo.reliability.aggregates import check_alpha
@@ -41,6 +42,8 @@ class Using:
     """Minutes between checkpoints."""
     allow_changes: bool = False
     """Resume with other versions, code or devices, at the price of other bits."""
+    log: Annotated[str, option("csv,tensorboard,wandb", "none")] = "none"
+    """Where the metrics are logged besides, as the training goes."""
     alpha: float = 0.25
     """Share of the runs that make the report's tail."""
 
@@ -212,6 +215,7 @@ def _dry_run(study: Study, means: Means) -> int:
 def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> int:
     """Train a study, show and write what came out."""
     console, directory = Console(), Path(study.output or "")
+    loggers = make_loggers(command.log)
     progress = StudyProgress(console)
 
     def show_plan(plan: Plan) -> None:
@@ -227,6 +231,7 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
             means=_means(command),
             on_plan=None if study.grid is None else show_plan,
             on_status=show,
+            loggers=loggers,
         )
     _show(console, directory, dataset, command)
     console.print(f"Study in {directory}", highlight=False)

@@ -10,7 +10,13 @@ from purejaxppo.loggers.clearing import clear
 from purejaxppo.loggers.csv_files import CSV
 from purejaxppo.loggers.fanning import as_logger, fan_out
 from purejaxppo.loggers.making import LOGGERS, make_loggers
-from purejaxppo.loggers.records import About, Logged, Logger, LoggingWarning
+from purejaxppo.loggers.records import (
+    About,
+    Logged,
+    Logger,
+    LoggingWarning,
+    setting_label,
+)
 from purejaxppo.loggers.tensorboards import TensorBoard
 from purejaxppo.loggers.wandb_runs import WandB
 
@@ -27,4 +33,5 @@ __all__ = [
     "clear",
     "fan_out",
     "make_loggers",
+    "setting_label",
 ]

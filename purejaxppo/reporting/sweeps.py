@@ -59,9 +59,12 @@ def rank(dataset: "xarray.Dataset", plan: Plan, by: str = "iqm") -> list[Ranked]
         raise ValueError("Expected a study with a grid, got one without settings.")
     settings = dataset.attrs["settings"]
     found = [_ranked(dataset, i, setting, plan) for i, setting in enumerate(settings)]
-    worth = [float(getattr(one.summary, by)) for one in found]
-    order = np.argsort(-np.asarray(worth), kind="stable")  # NaN last.
-    return [found[i] for i in order]
+    # What many settings reach, such as the most there is, the tail may tell apart.
+    worth = [
+        [-float(getattr(one.summary, name)) for one in found]
+        for name in ("mean", "cvar", by)
+    ]
+    return [found[i] for i in np.lexsort(worth)]  # NaN last.
 
 
 def check_rank(by: str) -> None:
@@ -142,7 +145,9 @@ def render_sweep(ranked: list[Ranked], env: str, plan: Plan, by: str) -> "Table"
     head = _columns(ranked, plan)
     for i, name in enumerate(head):
         fields = len(ranked[0].setting)
-        table.add_column(Text(name), justify="right" if i > fields else "left")
+        table.add_column(
+            Text(name), justify="right" if i > fields else "left", no_wrap=i > fields
+        )
     for one in ranked[:SHOWN]:
         table.add_row(*map(Text, _cells(one)))
     return table
@@ -158,15 +163,7 @@ def _how(plan: Plan, by: str) -> str:
 
 def _columns(ranked: list[Ranked], plan: Plan) -> list[str]:
     fields = list(ranked[0].setting)
-    return [
-        "setting",
-        *fields,
-        "IQM",
-        f"CVaR {plan.alpha:.0%}",
-        "worst",
-        "mean",
-        "runs",
-    ]
+    return ["#", *fields, "IQM", f"CVaR {plan.alpha:.0%}", "worst", "runs"]
 
 
 def _cells(one: Ranked) -> list[str]:
@@ -179,13 +176,14 @@ def _cells(one: Ranked) -> list[str]:
         _with_interval(one.intervals["iqm"]),
         _with_interval(one.intervals["cvar"]),
         _figure(summary.worst),
-        _figure(summary.mean),
         f"{observed}" if not summary.missing else f"{observed}/{summary.num_runs}",
     ]
 
 
 def _with_interval(interval: Interval) -> str:
-    low, high = map(_figure, (interval.low, interval.high))
+    if np.isnan(interval.estimate):
+        return "n/a"
+    low, high = (f"{float(end):.3g}" for end in (interval.low, interval.high))
     return f"{_figure(interval.estimate)} [{low}, {high}]"
 
 

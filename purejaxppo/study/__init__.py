@@ -11,7 +11,7 @@ from purejaxppo.study.grids import (
     sampled,
     zipped,
 )
-from purejaxppo.study.loading import Loaded, Policy, load
+from purejaxppo.study.loading import Loaded, Policy, load, load_run
 from purejaxppo.study.means import Means
 from purejaxppo.study.plans import Plan
 from purejaxppo.study.running import Study
@@ -33,6 +33,7 @@ __all__ = [
     "evaluate_study",
     "linear_range",
     "load",
+    "load_run",
     "log_range",
     "over_devices",
     "play_policies",

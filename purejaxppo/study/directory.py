@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from purejaxppo import loggers
+from purejaxppo.fields import flatten
 from purejaxppo.study import store
 from purejaxppo.study.chunks import Outcome
 from purejaxppo.study.grids import Setting, label
@@ -52,6 +54,29 @@ class Task(NamedTuple):
         """Updates of each of a chunk's runs."""
         return self.groups[chunk.group].config.num_updates
 
+    def about(self, done: np.ndarray) -> loggers.About:
+        """What loggers are told first; `done` counts the stored updates of each run."""
+        settings = [
+            self.settings[i * len(self.settings) // len(self.seeds)]
+            for i in range(len(self.seeds))
+        ]
+        num_updates = np.zeros(len(self.seeds), np.int64)
+        for group in self.groups:
+            num_updates[group.runs] = group.config.num_updates
+        return loggers.About(
+            env=self.job.env,
+            output=self.output,
+            config=flatten(self.job.config),
+            labels=tuple(
+                " ".join(filter(None, (loggers.setting_label(s), f"seed={seed}")))
+                for s, seed in zip(settings, self.seeds, strict=True)
+            ),
+            settings=tuple(settings),
+            seeds=self.seeds,
+            done=done,
+            num_updates=num_updates,
+        )
+
     def named(self, run: int) -> str:
         """What a message calls a run."""
         setting = self.settings[run * len(self.settings) // len(self.seeds)]
@@ -84,6 +109,7 @@ def claim(
     if resume:
         raise ValueError(f"Expected a study to resume in {output}, found none.")
     store.clear(output)
+    loggers.clear(output)
     write_facts(output, task, 0, 0.0, complete=False)
     store.write_job(output, task.job)
 

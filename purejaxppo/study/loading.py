@@ -31,6 +31,7 @@ class Loaded(NamedTuple):
       env_params: parameters of `ppo.env`.
       policies: arrays `[runs, ...]` in the host's memory, for vmap over all runs.
       updates: how many updates the policies have learned from.
+      setting: which one of a grid's it is.
     """
 
     study: Study
@@ -38,6 +39,7 @@ class Loaded(NamedTuple):
     env_params: Any
     policies: Policy
     updates: int
+    setting: int = 0
 
     def policy(self, run: int) -> Policy:
         """One run's policy, which `ppo.act` takes as its state.
@@ -105,7 +107,30 @@ def load(
         env_params=alone.make_env()[1],
         policies=_read_policies(directory, ppo, study.groups, runs),
         updates=_updates(directory, facts, study, runs),
+        setting=number,
     )
+
+
+def load_run(directory: Path | str, run: int, **objects: Any) -> tuple[Loaded, int]:
+    """The study of a run's setting alone, and the run's number in that.
+
+    Args:
+      directory: where the study was left.
+      run: its number among the runs of all settings.
+      objects: see `load`.
+
+    Raises:
+      ValueError: there is no such run, or as `load`.
+    """
+    directory = Path(directory)
+    if not store.holds_study(directory):
+        raise ValueError(f"Expected a study in {directory}, found none.")
+    job = store.read_job(directory / store.CONFIG)
+    num_runs = max(1, len(job.settings)) * job.num_seeds
+    if not 0 <= run < num_runs:
+        raise ValueError(f"Expected run to be in [0, {num_runs}), got {run}.")
+    setting, row = divmod(run, job.num_seeds)
+    return load(directory, setting=setting, **objects), row
 
 
 def _updates(

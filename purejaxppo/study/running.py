@@ -6,7 +6,7 @@ import importlib
 import math
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from gymnasium.spaces import Box
 
 from purejaxppo.config import Config
 from purejaxppo.environments import Environment
+from purejaxppo.loggers import fan_out
 from purejaxppo.networks import Network
 from purejaxppo.objectives import Loss
 from purejaxppo.spaces import parts
@@ -213,6 +214,7 @@ class Study:
         means: Means = DEFAULT,
         on_plan: Callable[[Plan], None] | None = None,
         on_status: Callable[[Status], None] = lambda status: None,
+        loggers: Iterable[Any] = (),
     ) -> "xarray.Dataset":
         """Train all runs and leave the study in `output`.
 
@@ -230,6 +232,7 @@ class Study:
           on_plan: called with the plan before the training begins; times are predicted
             only where it is given.
           on_status: called before compiling, and after each segment.
+          loggers: functions of `loggers.Logged`, or objects; see `loggers.as_logger`.
 
         Returns:
           Metrics with dimensions (run, update), see `results.merge`; fewer updates than
@@ -240,9 +243,9 @@ class Study:
             one; or it cannot be written, or another process trains in it; or an action
             mask allowed no action (what was trained until then is written).
         """
-        task = self._task()
+        task, logger = self._task(), fan_out(loggers if hosts.is_first() else ())
         if task.output is None:
-            return Work(task, means, []).run(on_plan, on_status)
+            return Work(task, means, [], logger).run(on_plan, on_status)
         output = task.output
         with contextlib.ExitStack() as stack:
 
@@ -254,7 +257,8 @@ class Study:
             if store.read_environment(output)["status"] == "complete":
                 return store.read_results(output)
             threading.Thread(target=_load_libraries, daemon=True).start()
-            return Work(task, means, read_chunks(output)).run(on_plan, on_status)
+            chunks = read_chunks(output)
+            return Work(task, means, chunks, logger).run(on_plan, on_status)
 
     def _task(self) -> Task:
         return Task(

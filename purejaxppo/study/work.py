@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import numpy as np
 
-from purejaxppo.study import directory, hosts, store
+from purejaxppo.loggers import Logged, Logger
+from purejaxppo.study import checkpoints, directory, hosts, store
 from purejaxppo.study.chunks import Outcome, Training, check_masks, read_outcome
 from purejaxppo.study.directory import ChangedWarning, Task
 from purejaxppo.study.means import Means
@@ -52,10 +53,13 @@ class Work:
       task: what is to be trained.
       means: what with.
       chunks: those that it was begun with, if it goes on.
+      logger: is told of each segment.
     """
 
-    def __init__(self, task: Task, means: Means, chunks: list[Chunk]) -> None:
-        self.task, self.means, self.chunks = task, means, chunks
+    def __init__(
+        self, task: Task, means: Means, chunks: list[Chunk], logger: Logger
+    ) -> None:
+        self.task, self.means, self.chunks, self.logger = task, means, chunks, logger
         self.programmer = Programmer(task.groups, task.algorithm)
         self.now: tuple[Chunk, Training] | None = None
         self.kept: dict[Chunk, Outcome] = {}
@@ -70,6 +74,7 @@ class Work:
         on_status(Status(len(self.task.seeds), 0, num_updates))
         self._plan(on_plan)
         self.began = time.perf_counter()
+        self._begin_log()
         try:
             with _ctrl_c() as stop_asked:
                 while chunk := self._next():
@@ -78,6 +83,7 @@ class Work:
                         break
         finally:
             outcomes = self._leave()
+            self.logger.close()
         return self.task.dataset(outcomes)
 
     def _plan(self, on_plan: Callable[[Plan], None] | None) -> None:
@@ -102,6 +108,21 @@ class Work:
                 lambda: directory.write_chunks(output, task, self.chunks),
                 "write the plan",
             )
+
+    def _begin_log(self) -> None:
+        """Tell the logger where each run goes on from."""
+        done = np.zeros(len(self.task.seeds), np.int64)
+        for chunk in self.chunks:
+            done[self.task.runs(chunk)] = self._stored(chunk)
+        self.logger.begin(self.task.about(done))
+
+    def _stored(self, chunk: Chunk) -> int:
+        """Updates of a chunk that are kept, and are not made again."""
+        if chunk in self.finished:
+            return self.task.num_updates(chunk)
+        folder = self._folder(chunk)
+        found = None if folder is None else checkpoints.newest(folder)
+        return 0 if found is None else checkpoints.update_of(found)
 
     # --- Chunks ---------------------------------------------------------------------
 
@@ -158,6 +179,7 @@ class Work:
             updates = segment.stop - segment.start
             self.steps += updates * group.config.batch_size * len(runs)
             check_masks(training.metrics, self._who(chunk))
+            self.logger.log(self._logged(chunk, segment))
             on_status(self._status(chunk, segment))
             if hosts.any_of(stop_asked.is_set()):
                 return
@@ -196,10 +218,22 @@ class Work:
         )
         self.chunks = smaller
         self._note_chunks()
+        self._begin_log()
 
     def _who(self, chunk: Chunk) -> Callable[[int], str]:
         runs = self.task.runs(chunk)
         return lambda row: self.task.named(runs[row])
+
+    def _logged(self, chunk: Chunk, segment: Segment) -> Logged:
+        batch_size = self.task.groups[chunk.group].config.batch_size
+        return Logged(
+            runs=self.task.runs(chunk),
+            start=segment.start,
+            stop=segment.stop,
+            env_steps=np.arange(segment.start + 1, segment.stop + 1) * batch_size,
+            metrics=segment.metrics,
+            seconds=time.perf_counter() - self.began,
+        )
 
     def _status(self, chunk: Chunk, segment: Segment) -> Status:
         latest = segment.metrics["episode_return"][:, -1]
