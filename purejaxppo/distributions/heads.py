@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from purejaxppo.shards import gather, own
+
 
 class Sampler(NamedTuple):
     """Sampling in two parts: noise drawn ahead, and an action made from it.
@@ -19,13 +21,27 @@ class Sampler(NamedTuple):
     sample: Callable[[Any, Any], Any]
 
 
-def keyed_sampler() -> Sampler:
-    """Sampling any distrax-like distribution: the noise is keys."""
+def keyed_sampler(axis_name: str | None = None) -> Sampler:
+    """Sampling any distrax-like distribution: the noise is keys.
+
+    Of one key come the actions of all environments. So shards draw for all of them,
+    from the distribution of all, and each takes its own.
+    """
 
     def sample(distribution: Any, key: jax.Array) -> Any:
-        return distribution.sample(seed=key)
+        whole = gather(distribution, axis_name)
+        return own(whole.sample(seed=key), axis_name)
 
     return Sampler(lambda key, shape: jax.random.split(key, shape[:1]), sample)
+
+
+def own_sampler(sampler: Sampler, axis_name: str | None) -> Sampler:
+    """Sampling one shard's actions by its share of the noise drawn for all shards."""
+
+    def draw(key: jax.Array, shape: tuple[int, ...]) -> Any:
+        return own(sampler.draw(key, shape), axis_name, axis=1)
+
+    return sampler._replace(draw=draw)
 
 
 class Conditional(NamedTuple):
