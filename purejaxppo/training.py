@@ -53,7 +53,7 @@ class TrainState(NamedTuple):
     critic_memory: Any = ()
 
 
-PER_ENV = TrainState(**{name: name == "collector" for name in TrainState._fields})
+PER_ENV = TrainState._make(name == "collector" for name in TrainState._fields)
 """Whether each part of a state has a leading axis of environments to be sharded by.
 
 A prefix of its tree. What is not so sharded is the same in all shards.
@@ -153,8 +153,10 @@ def make_ppo(
       network: any object with `init`, `actor` and `critic` in place of the default.
       loss: (config, network, params, minibatch) -> (scalar, diagnostics) in place of
         `ppo_loss`; means over samples, if there are shards.
-      axis_name: a mesh axis over whose devices this one run is spread by environments,
-        see `PER_ENV`; None if one device has all of it.
+      axis_name: a mesh axis over whose devices this one run is spread by environments;
+        None if one device has all of it. `init`, `step` and `advance` are then called
+        inside `jax.shard_map` with `check_vma=False` and states as `PER_ENV` says, and
+        give what they give without it, to rounding.
 
     Raises:
       TypeError: `env` is no environment.

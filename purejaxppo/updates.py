@@ -347,17 +347,27 @@ def over_shards(
 ) -> Diagnostics:
     """Diagnostics of all shards' samples, of those of each shard's; see `mean_over`.
 
-    Variances add up around 1, where ratios are: around 0 little would be left of them.
+    σ² = E[σᵢ² + (μᵢ − 1)²] − (μ − 1)² of ratios: they are near 1, and squares of what
+    is far from 0 would leave little of a small variance.
+
+    Raises:
+      ValueError: an own loss gives the ratio's deviation without its mean.
     """
     if axis_name is None:
         return seen
+    spread = not isinstance(seen.ratio_std, tuple)
+    if spread and isinstance(seen.ratio_mean, tuple):
+        raise ValueError(
+            "Expected the loss's diagnostics to have ratio_mean with ratio_std, for "
+            "shards to make one of theirs, got none."
+        )
     seen = jax.lax.stop_gradient(seen)
     means = seen._replace(ratio_min=(), ratio_max=())
-    if isinstance(seen.ratio_std, jax.Array):
+    if spread:
         square = jnp.square(seen.ratio_std) + jnp.square(seen.ratio_mean - 1)
         means = means._replace(ratio_std=square)
     means = mean_over(means, weight, axis_name)
-    if isinstance(seen.ratio_std, jax.Array):
+    if spread:
         variance = means.ratio_std - jnp.square(means.ratio_mean - 1)
         means = means._replace(ratio_std=jnp.sqrt(jnp.maximum(variance, 0)))
     return means._replace(
