@@ -196,12 +196,16 @@ def scale_advantage(config: Config, state: Any, advantage: jax.Array) -> jax.Arr
 
 
 def normalize(
-    config: Config, advantage: jax.Array, weight: jax.Array | None
+    config: Config,
+    advantage: jax.Array,
+    weight: jax.Array | None,
+    axis_name: str | None = None,
 ) -> jax.Array:
-    """Advantages standardised by the config's numbers."""
+    """Advantages standardised by the config's numbers, those of all shards as one."""
     return advantages.normalize(
         advantage,
         config.advantage_eps,
         min_std=config.advantage_min_std,
         weight=weight,
+        axis_name=axis_name,
     )

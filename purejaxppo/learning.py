@@ -33,6 +33,7 @@ from purejaxppo.sequences import (
     unjoin,
     unroll_critic,
 )
+from purejaxppo.shards import gather, gather_flat, own, own_flat
 from purejaxppo.techniques import EntropyTarget, PopArt
 from purejaxppo.trust_regions import natural_gradient_step
 from purejaxppo.updates import Learner, Lesson, Report, update
@@ -53,7 +54,8 @@ class Learned(NamedTuple):
 class Batch(NamedTuple):
     """A rollout as it is learned from: flat `[T * N]` but for `steps` `[T, N]`.
 
-    `memory` is that of actor and critic before the first step, `[N, ...]`.
+    `memory` is that of actor and critic before the first step, `[N, ...]`. Each shard
+    has all this of all shards, but `next_obs` of its own environments only.
     """
 
     obs: Any
@@ -109,6 +111,7 @@ def learn(
         groups=parts.groups,
         warming_up=number < config.critic_warmup if config.critic_warmup else None,
         refresh=_refresher(parts, config, learned, batch, minibatch),
+        axis_name=parts.axis_name,
     )
     learner = Learner(
         params=learned.params,
@@ -134,19 +137,36 @@ def foresee(parts: Parts, config: Config, batch: Batch, params: Params) -> Fores
     """The critic's outputs of a rollout, and of what followed each step.
 
     The observation that follows the last step of an episode is seen with the memory of
-    that episode, not with the next one's.
+    that episode, not with the next one's. Shards look at their own environments each.
     """
-    network, size = parts.network, config.num_envs
+    axis_name, num_steps = parts.axis_name, config.num_steps
+    mine = batch._replace(
+        obs=own_flat(batch.obs, axis_name, num_steps),
+        steps=own(batch.steps, axis_name, axis=1),
+        memory=own(batch.memory, axis_name),
+    )
+    seen = _foresee(parts, config, mine, params)
+    seen = Foresight(
+        value=gather_flat(seen.value, axis_name, num_steps),
+        next_value=gather_flat(seen.next_value, axis_name, num_steps),
+        memories=gather(seen.memories, axis_name, axis=1),
+        memory=gather(seen.memory, axis_name),
+    )
+    check_shape("network.critic's values", seen.value, config)
+    return seen
+
+
+def _foresee(parts: Parts, config: Config, batch: Batch, params: Params) -> Foresight:
+    """`foresee` of one shard's environments."""
+    network = parts.network
     if not jax.tree.leaves(batch.memory.critic):
         value = _values(network, config, params, batch.obs)
-        check_shape("network.critic's values", value, config)
         return Foresight(value, _values(network, config, params, batch.next_obs))
     done = batch.steps.terminated | batch.steps.truncated
     reset, first = starts(done).reshape(-1), batch.memory.critic
     value, after = unroll_critic(network, params, batch.obs, reset, first)
-    check_shape("network.critic's values", value, config)
     next_value, _ = network.critic(params, batch.next_obs, flat(after))
-    initial = init_memory(network, size).critic
+    initial = own(init_memory(network, config.num_envs).critic, parts.axis_name)
     then = jax.vmap(forget, in_axes=(0, None, 0))(after, initial, done)
     memories = jax.tree.map(
         lambda m, x: jnp.concatenate([m[None], x[:-1]]), first, then

@@ -23,6 +23,7 @@ from purejaxppo.distributions import (
     keyed_sampler,
     make_action_head,
     most_entropy,
+    own_sampler,
 )
 from purejaxppo.encoders import normalized_parts
 from purejaxppo.environments import (
@@ -57,6 +58,7 @@ class Parts(NamedTuple):
       normalized: a tree like an observation: what of it may be standardised.
       fully_masked: action masks `[...]` -> where they leave a part of an action without
         any valid choice; `None` where the environment offers no mask.
+      axis_name: of the shards of a run; `None` where one device has all of it.
     """
 
     config: Config
@@ -71,6 +73,7 @@ class Parts(NamedTuple):
     entropy_target: Any
     normalized: Any
     fully_masked: Callable[[Any], jax.Array] | None
+    axis_name: str | None = None
 
 
 def make_parts(
@@ -79,6 +82,7 @@ def make_parts(
     env_params: EnvParams,
     network: Network | None,
     loss: Loss | None,
+    axis_name: str | None = None,
 ) -> Parts:
     """Make what the config asks for.
 
@@ -98,7 +102,9 @@ def make_parts(
         check_mask(space, mask)
     arguments = action_arguments(env, env_params)
     head = make_head(config.network, space, arguments)
-    sampler = head.sampler if network is None else keyed_sampler()
+    sampler = own_sampler(head.sampler, axis_name)
+    if network is not None:
+        sampler = keyed_sampler(axis_name)
     own = network
     if network is None:
         network = make_network(config.network, rest, head)
@@ -122,6 +128,7 @@ def make_parts(
         fully_masked=(
             None if mask is None else partial(fully_masked, space, arguments=arguments)
         ),
+        axis_name=axis_name,
     )
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from purejaxppo.cores import forget
 from purejaxppo.distributions import Sampler
 from purejaxppo.environments import Reset, Step
+from purejaxppo.shards import num_shards, own, total
 
 SMALL_START = 1024
 """Bytes of a fresh start that are small whatever the observation; `fresh_starts`."""
@@ -60,12 +61,17 @@ def init_collector(
     reset: Callable[[jax.Array], Reset],
     num_envs: int,
     memory: Any = (),
+    axis_name: str | None = None,
 ) -> Collector:
-    """Freshly reset environments, and the actor's memory at their start."""
-    running = Running(
-        episode_return=jnp.zeros(num_envs), episode_length=jnp.zeros(num_envs)
-    )
-    now = jax.vmap(reset)(jax.random.split(key, num_envs))
+    """Freshly reset environments, and the actor's memory at their start.
+
+    Of shards over `axis_name`, each has its own share of `num_envs`, and of `memory`
+    `[num_envs, ...]`.
+    """
+    size = num_envs // num_shards(axis_name)
+    running = Running(episode_return=jnp.zeros(size), episode_length=jnp.zeros(size))
+    now = jax.vmap(reset)(own(jax.random.split(key, num_envs), axis_name))
+    memory = own(memory, axis_name)
     return Collector(now=now, running=running, memory=memory)
 
 
@@ -80,8 +86,12 @@ def rollout(
     step: Callable[[jax.Array, Reset, Any, Reset], tuple[Step, Reset]],
     num_steps: int,
     first_memory: Any = (),
+    axis_name: str | None = None,
 ) -> tuple[Collector, Transition, Ended]:
     """Act for `num_steps` in every environment.
+
+    Random numbers are drawn for the environments of all shards, and each shard takes
+    its own, so that they are the same however many shards there are.
 
     Args:
       key: consumed.
@@ -94,16 +104,19 @@ def rollout(
       step: one environment's step with auto-reset, from `make_step`.
       num_steps: T.
       first_memory: the actor's at an episode's start, `[N, ...]`; `()` if it has none.
+      axis_name: of the shards, N environments each; None if there is one.
 
     Returns:
-      Where it stopped, the transitions `[T, N, ...]`, and the episodes that ended.
+      Where it stopped, the transitions `[T, N, ...]`, and the episodes that ended, in
+      any shard.
     """
-    shape = (num_steps, collector.running.episode_return.shape[0])
+    size = collector.running.episode_return.shape[0] * num_shards(axis_name)
+    shape = (num_steps, size)
     noise_key, step_key, reset_key = jax.random.split(key, 3)
-    starts, to_start = fresh_starts(reset_key, reset, shape)
+    starts, to_start = fresh_starts(reset_key, reset, shape, axis_name)
     draws = (
         sampler.draw(noise_key, shape),
-        jax.random.split(step_key, shape),
+        own(jax.random.split(step_key, shape), axis_name, axis=1),
         starts,
     )
 
@@ -127,7 +140,7 @@ def rollout(
 
     start = collector.now, collector.memory
     (now, memory), steps = jax.lax.scan(advance, start, draws, num_steps)
-    running, ended = count_episodes(collector.running, steps)
+    running, ended = count_episodes(collector.running, steps, axis_name)
     return Collector(now=now, running=running, memory=memory), steps, ended
 
 
@@ -139,7 +152,10 @@ def _carried(memory: Any, first_memory: Any, result: Step) -> Any:
 
 
 def fresh_starts(
-    key: jax.Array, reset: Callable[[jax.Array], Reset], shape: tuple[int, int]
+    key: jax.Array,
+    reset: Callable[[jax.Array], Reset],
+    shape: tuple[int, int],
+    axis_name: str | None = None,
 ) -> tuple[Any, Callable[[Any], Reset]]:
     """Starts for every step of a rollout: `[T, N]` inputs of a scan, and their reader.
 
@@ -147,7 +163,7 @@ def fresh_starts(
     transitions' observations do, else keys that the reader resets with. Both give the
     same numbers; but random bits drawn inside the loop cost many kernels a step.
     """
-    keys = jax.random.split(key, shape)
+    keys = own(jax.random.split(key, shape), axis_name, axis=1)
     start = jax.eval_shape(reset, keys[0, 0])
     if _bytes(start) > max(SMALL_START, 2 * _bytes(start.obs)):
         return keys, jax.vmap(reset)
@@ -163,7 +179,9 @@ def _bytes(tree: Any) -> int:
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-def count_episodes(running: Running, steps: Transition) -> tuple[Running, Ended]:
+def count_episodes(
+    running: Running, steps: Transition, axis_name: str | None = None
+) -> tuple[Running, Ended]:
     """Which episodes ended in a rollout `[T, N]`, and what is still running after it.
 
     Up to an environment's last end, every step belongs to an episode that ended; so
@@ -174,7 +192,7 @@ def count_episodes(running: Running, steps: Transition) -> tuple[Running, Ended]
     time = jnp.arange(num_steps)[:, None]
     last = jnp.where(done, time, -1).max(0)
     until = time <= last[None]
-    any_end, num_episodes = last >= 0, done.sum()
+    any_end, num_episodes = last >= 0, total(done.sum(), axis_name)
     rest = Running(
         episode_return=jnp.where(until, 0, steps.reward).sum(0),
         episode_length=(num_steps - 1 - last).astype(jnp.float32),
@@ -185,6 +203,7 @@ def count_episodes(running: Running, steps: Transition) -> tuple[Running, Ended]
     )
     count = jnp.where(num_episodes > 0, num_episodes, jnp.nan)
     sums = jax.tree.map(lambda r, w: jnp.where(any_end, r + w, 0).sum(), running, whole)
+    sums = total(sums, axis_name)
     running = jax.tree.map(lambda r, x: jnp.where(any_end, 0, r) + x, running, rest)
     return running, Ended(
         episode_return=sums.episode_return / count,

@@ -21,7 +21,8 @@ from purejaxppo.objectives import Loss, Minibatch, log_prob
 from purejaxppo.parts import Parts, collecting_reset, make_parts
 from purejaxppo.rewards import init_reward_scale, shape_rewards
 from purejaxppo.rollouts import Collector, Ended, flat, init_collector, rollout
-from purejaxppo.sequences import Memory, check_memory, init_memory
+from purejaxppo.sequences import Memory, check_memory, has_memory, init_memory
+from purejaxppo.shards import gather, num_shards, own
 from purejaxppo.spaces import check_value, plain, split_mask_value
 from purejaxppo.statistics import (
     batch_statistics,
@@ -50,6 +51,13 @@ class TrainState(NamedTuple):
     update: jax.Array
     key: jax.Array
     critic_memory: Any = ()
+
+
+PER_ENV = TrainState._make(name == "collector" for name in TrainState._fields)
+"""Whether each part of a state has a leading axis of environments to be sharded by.
+
+A prefix of its tree. What is not so sharded is the same in all shards.
+"""
 
 
 class Metrics(NamedTuple):
@@ -134,6 +142,7 @@ def make_ppo(
     *,
     network: Network | None = None,
     loss: Loss | None = None,
+    axis_name: str | None = None,
 ) -> PPO:
     """PPO with `config` on `env`.
 
@@ -143,14 +152,18 @@ def make_ppo(
       env_params: its parameters, may be traced; its defaults if None.
       network: any object with `init`, `actor` and `critic` in place of the default.
       loss: (config, network, params, minibatch) -> (scalar, diagnostics) in place of
-        `ppo_loss`.
+        `ppo_loss`; means over samples, if there are shards.
+      axis_name: a mesh axis over whose devices this one run is spread by environments;
+        None if one device has all of it. `init`, `step` and `advance` are then called
+        inside `jax.shard_map` with `check_vma=False` and states as `PER_ENV` says, and
+        give what they give without it, to rounding.
 
     Raises:
       TypeError: `env` is no environment.
       ValueError: a space is not supported, or the user's own network or loss lacks
         what a technique of the config needs.
     """
-    parts = make_parts(config, env, env_params, network, loss)
+    parts = make_parts(config, env, env_params, network, loss, axis_name)
     return PPO(
         init=partial(_init, parts),
         step=partial(_step, parts),
@@ -169,13 +182,16 @@ def make_train(
     *,
     network: Network | None = None,
     loss: Loss | None = None,
+    axis_name: str | None = None,
 ) -> Callable[[jax.Array], Result]:
     """A whole training run as a pure function `key -> Result`; see `make_ppo`.
 
     >>> train = make_train(config, *gymnax.make("CartPole-v1"))  # doctest: +SKIP
     >>> jax.jit(jax.vmap(train))(jax.random.split(key, 256))  # doctest: +SKIP
     """
-    ppo = make_ppo(config, env, env_params, network=network, loss=loss)
+    ppo = make_ppo(
+        config, env, env_params, network=network, loss=loss, axis_name=axis_name
+    )
 
     def train(key: jax.Array) -> Result:
         updates = jnp.arange(config.num_updates)
@@ -186,11 +202,16 @@ def make_train(
 
 
 def _init(parts: Parts, key: jax.Array) -> TrainState:
+    _check_shards(parts)
     config = parts.config
     params_key, env_key, key = jax.random.split(key, 3)
     memory = init_memory(parts.network, config.num_envs)
     collector = init_collector(
-        env_key, collecting_reset(parts), config.num_envs, memory.actor
+        env_key,
+        collecting_reset(parts),
+        config.num_envs,
+        memory.actor,
+        parts.axis_name,
     )
     params = parts.network.init(params_key, collector.now.obs)
     obs_statistics = ()
@@ -216,11 +237,12 @@ def _init(parts: Parts, key: jax.Array) -> TrainState:
 
 
 def _step(parts: Parts, state: TrainState) -> tuple[TrainState, Metrics]:
+    _check_shards(parts)
     config = at_update(parts.config, state.adaptive, state.update)
     rollout_key, update_key, key = jax.random.split(state.key, 3)
     params = _set_sigma(parts, state.params, state.update)
     see = _observer(config, state.obs_statistics)
-    collector, steps, ended = rollout(
+    collector, mine, ended = rollout(
         rollout_key,
         state.collector,
         partial(_behave, parts, params, see),
@@ -230,8 +252,10 @@ def _step(parts: Parts, state: TrainState) -> tuple[TrainState, Metrics]:
         collecting_reset(parts),
         make_step(parts.env, parts.env_params),
         config.num_steps,
-        init_memory(parts.network, config.num_envs).actor,
+        own(init_memory(parts.network, config.num_envs).actor, parts.axis_name),
+        parts.axis_name,
     )
+    steps = gather(mine._replace(next_obs=()), parts.axis_name, axis=1)
     reward, reward_scale = shape_rewards(config, state.reward_scale, steps)
     before = Learned(
         params=params,
@@ -243,9 +267,12 @@ def _step(parts: Parts, state: TrainState) -> tuple[TrainState, Metrics]:
     )
     batch = Batch(
         obs=see(flat(steps.obs)),
-        next_obs=see(flat(steps.next_obs)),
+        next_obs=see(flat(mine.next_obs)),
         steps=steps._replace(reward=reward),
-        memory=Memory(actor=state.collector.memory, critic=state.critic_memory),
+        memory=Memory(
+            actor=gather(state.collector.memory, parts.axis_name),
+            critic=state.critic_memory,
+        ),
     )
     learned, report, data = learn(
         update_key, parts, config, state.update, before, batch
@@ -261,6 +288,25 @@ def _step(parts: Parts, state: TrainState) -> tuple[TrainState, Metrics]:
         key=key,
     )
     return state, metrics
+
+
+def _check_shards(parts: Parts) -> None:
+    """Refuse a number of shards that environments or minibatches do not split into.
+
+    Raises:
+      ValueError: they do not; or `axis_name` is no axis that is mapped over here.
+    """
+    config, shards = parts.config, num_shards(parts.axis_name)
+    rows, unit = config.minibatch_size, "environment steps"
+    if has_memory(parts.network):
+        rows, unit = config.num_sequences // config.num_minibatches, "sequences"
+    sizes = {"num_envs": config.num_envs, f"the {unit} of a minibatch": rows}
+    for name, size in sizes.items():
+        if size % shards:
+            raise ValueError(
+                f"Expected {name} to be a multiple of the {shards} shards over "
+                f"{parts.axis_name!r}, got {size}."
+            )
 
 
 def _metrics(

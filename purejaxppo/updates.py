@@ -22,6 +22,7 @@ from purejaxppo.objectives import (
 )
 from purejaxppo.optimizers import descend, hold_params, hold_state
 from purejaxppo.permutations import draw_permutations
+from purejaxppo.shards import mean_over, own
 from purejaxppo.techniques import KLLearningRate, KLStop
 
 BOTH, ACTOR, CRITIC = "both", "actor", "critic"
@@ -53,6 +54,8 @@ class Lesson(NamedTuple):
         their own, else `None`.
       warming_up: whether the actor is paused in this update; `None` where never.
       refresh: params -> batch with new estimates, where each epoch begins with them.
+      axis_name: of the shards, each of which learns from its own part of a minibatch;
+        `None` where there is one.
     """
 
     config: Config
@@ -62,6 +65,7 @@ class Lesson(NamedTuple):
     groups: Callable[[Params], Any] | None = None
     warming_up: jax.Array | None = None
     refresh: Callable[[Params], Minibatch] | None = None
+    axis_name: str | None = None
 
 
 class Report(NamedTuple):
@@ -143,8 +147,10 @@ def sequence_rows(key: jax.Array, config: Config, num_epochs: int) -> jax.Array:
     return order.reshape(num_epochs, config.num_minibatches, -1)
 
 
-def _normalized(config: Config, batch: Minibatch) -> Minibatch:
-    advantage = normalize(config, batch.advantage, batch.weight)
+def _normalized(
+    config: Config, batch: Minibatch, axis_name: str | None = None
+) -> Minibatch:
+    advantage = normalize(config, batch.advantage, batch.weight, axis_name)
     return batch._replace(advantage=advantage)
 
 
@@ -170,14 +176,16 @@ def _epoch(
 def _learn(
     lesson: Lesson, phase: str, batch: Minibatch, learner: Learner, row: jax.Array
 ) -> tuple[Learner, Report]:
-    config = lesson.config
+    config, axis_name = lesson.config, lesson.axis_name
+    row = own(row, axis_name)
     minibatch = joined(jax.tree.map(lambda x: x[row], batch))
     if config.normalize_advantage == "minibatch":
-        minibatch = _normalized(config, minibatch)
+        minibatch = _normalized(config, minibatch, axis_name)
     objective = partial(_objective, lesson, phase, learner.stopped)
     grads, (diagnostics, stopped) = jax.grad(objective, has_aux=True)(
         learner.params, minibatch
     )
+    grads = mean_over(grads, minibatch.weight, axis_name)
     direction, opt_state = lesson.optimizer.update(
         grads, learner.opt_state, learner.params
     )
@@ -195,17 +203,23 @@ def _learn(
 def _objective(
     lesson: Lesson, phase: str, stopped: Any, params: Params, batch: Minibatch
 ) -> tuple[jax.Array, tuple[Diagnostics, Any]]:
-    """The loss of a phase, with its diagnostics and whether learning has stopped."""
+    """The loss of a phase, with its diagnostics and whether learning has stopped.
+
+    The loss is that of this shard's samples, and the rest is of all shards'.
+    """
     config, network = lesson.config, lesson.network
+    of_all = partial(over_shards, weight=batch.weight, axis_name=lesson.axis_name)
     if phase == CRITIC:
         value_loss = critic_loss(config, network, params, batch)
         blank = Diagnostics((), value_loss, (), (), ())
-        return config.vf_coef * value_loss, (blank, stopped)
+        return config.vf_coef * value_loss, (of_all(blank), stopped)
     if not config.pauses_a_part:
         loss, diagnostics = lesson.loss(config, network, params, batch)
+        diagnostics = of_all(diagnostics)
         stopped = stops(config.kl_stop, "minibatch", stopped, diagnostics)
         return loss, (diagnostics, stopped)
     loss, diagnostics = actor_loss(config, network, params, batch)
+    diagnostics = of_all(diagnostics)
     stopped = stops(config.kl_stop, "minibatch", stopped, diagnostics)
     paused = _actor_paused(lesson, stopped)
     if paused is not None:
@@ -213,7 +227,8 @@ def _objective(
     if phase == BOTH:
         value_loss = critic_loss(config, network, params, batch)
         loss = loss + config.vf_coef * value_loss
-        diagnostics = diagnostics._replace(value_loss=value_loss)
+        blank = Diagnostics((), value_loss, (), (), ())
+        diagnostics = diagnostics._replace(value_loss=of_all(blank).value_loss)
     return loss, (diagnostics, stopped)
 
 
@@ -325,6 +340,40 @@ def _labels(lesson: Lesson, params: Params) -> Any:
 
 
 # --- Summary ------------------------------------------------------------------------
+
+
+def over_shards(
+    seen: Diagnostics, weight: jax.Array | None, axis_name: str | None
+) -> Diagnostics:
+    """Diagnostics of all shards' samples, of those of each shard's; see `mean_over`.
+
+    σ² = E[σᵢ² + (μᵢ − 1)²] − (μ − 1)² of ratios: they are near 1, and squares of what
+    is far from 0 would leave little of a small variance.
+
+    Raises:
+      ValueError: an own loss gives the ratio's deviation without its mean.
+    """
+    if axis_name is None:
+        return seen
+    spread = not isinstance(seen.ratio_std, tuple)
+    if spread and isinstance(seen.ratio_mean, tuple):
+        raise ValueError(
+            "Expected the loss's diagnostics to have ratio_mean with ratio_std, for "
+            "shards to make one of theirs, got none."
+        )
+    seen = jax.lax.stop_gradient(seen)
+    means = seen._replace(ratio_min=(), ratio_max=())
+    if spread:
+        square = jnp.square(seen.ratio_std) + jnp.square(seen.ratio_mean - 1)
+        means = means._replace(ratio_std=square)
+    means = mean_over(means, weight, axis_name)
+    if spread:
+        variance = means.ratio_std - jnp.square(means.ratio_mean - 1)
+        means = means._replace(ratio_std=jnp.sqrt(jnp.maximum(variance, 0)))
+    return means._replace(
+        ratio_min=jax.lax.pmin(seen.ratio_min, axis_name),
+        ratio_max=jax.lax.pmax(seen.ratio_max, axis_name),
+    )
 
 
 def summarize(reports: list[Report]) -> Report:

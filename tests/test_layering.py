@@ -28,6 +28,7 @@ LAYERS = [
         "optimizers",
         "permutations",
         "schedules",
+        "shards",
         "spaces",
         "statistics",
         "trust_regions",

@@ -30,6 +30,7 @@ from purejaxppo.distributions.heads import (
     Sampler,
     Sigma,
     keyed_sampler,
+    own_sampler,
 )
 from purejaxppo.distributions.joints import Joint
 from purejaxppo.distributions.making import make_action_head
@@ -73,6 +74,7 @@ __all__ = [
     "most_entropy",
     "multi_binary",
     "multi_discrete",
+    "own_sampler",
     "pre_squash_mean",
     "tanh_gaussian",
     "temper",
