@@ -30,6 +30,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from purejaxppo import cli
+from purejaxppo.commands import machine
 from purejaxppo.interchange import (
     ReadingWarning,
     final_scores,
@@ -552,7 +553,7 @@ def study(tmp_path_factory):
         *("--evaluation.every", "2", "--output", str(output)),
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "use_this_machine", lambda: None)
+        patch.setattr(machine, "use_this_machine", lambda: None)
         assert cli.main(arguments) == 0
     return output
 

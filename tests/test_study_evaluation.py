@@ -20,6 +20,7 @@ import xarray
 import purejaxppo as ppo
 from envs import probes
 from purejaxppo import cli
+from purejaxppo.commands import machine
 from purejaxppo.fields import replace
 from purejaxppo.statistics import RunningStatistics
 from purejaxppo.study import (
@@ -513,7 +514,7 @@ def test_a_grid_is_every_pair():
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Run a command; gives its exit code, output and errors."""
-    monkeypatch.setattr(cli, "use_this_machine", lambda: None)
+    monkeypatch.setattr(machine, "use_this_machine", lambda: None)
     monkeypatch.setenv("COLUMNS", "100")
 
     def run(*arguments):
