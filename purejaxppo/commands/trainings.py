@@ -38,6 +38,8 @@ class Using:
     """Runs that are trained at once, at most."""
     memory_gib: Annotated[float | None, option("FLOAT", "most of what is free")] = None
     """Memory of each device."""
+    devices_per_run: int = 1
+    """Devices that share a run by its environments: for one large run."""
     checkpoint_minutes: float = 5.0
     """Minutes between checkpoints."""
     allow_changes: bool = False

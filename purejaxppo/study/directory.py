@@ -30,7 +30,7 @@ class Task(NamedTuple):
       job: as `config.toml` has it.
       objects: names of what was given as Python objects.
       groups: of runs.
-      algorithm: of a group.
+      algorithm: of a group, for a mesh axis that its environments are spread over.
       seeds: of all runs.
       settings: of the grid.
       attributes: what the results say of the environment.
@@ -40,7 +40,7 @@ class Task(NamedTuple):
     job: store.Job
     objects: tuple[str, ...]
     groups: Sequence[Group]
-    algorithm: Callable[[Group], Algorithm]
+    algorithm: Callable[[Group, str | None], Algorithm]
     seeds: np.ndarray
     settings: Sequence[Setting]
     attributes: dict[str, Any]

@@ -18,15 +18,20 @@ from purejaxppo.study.plans import (
     program_bytes,
 )
 from purejaxppo.study.segments import Algorithm, Programs, compile_programs
+from purejaxppo.study.sharding import ENV_AXIS
 
 
 class Programmer:
     """Compiles the programs of groups, each once."""
 
     def __init__(
-        self, groups: Sequence[Group], algorithm: Callable[[Group], Algorithm]
+        self,
+        groups: Sequence[Group],
+        algorithm: Callable[[Group, str | None], Algorithm],
+        devices_per_run: int = 1,
     ) -> None:
         self.groups, self.algorithm = groups, algorithm
+        self.devices_per_run = devices_per_run
         self._compiled: dict[tuple[int, int], Programs] = {}
 
     def programs(self, group: int, num_runs: int) -> Programs:
@@ -34,8 +39,13 @@ class Programmer:
         key = group, num_runs
         if key not in self._compiled:
             of = self.groups[group]
+            axis = ENV_AXIS if self.devices_per_run > 1 else None
             self._compiled[key] = compile_programs(
-                self.algorithm(of), of.values, num_runs, of.config.num_updates
+                self.algorithm(of, axis),
+                of.values,
+                num_runs,
+                of.config.num_updates,
+                self.devices_per_run,
             )
         return self._compiled[key]
 

@@ -20,6 +20,7 @@ from purejaxppo.study.means import Means
 from purejaxppo.study.plans import Chunk, Plan
 from purejaxppo.study.programs import Programmer, make_plan
 from purejaxppo.study.segments import Segment
+from purejaxppo.study.sharding import AXIS
 
 if TYPE_CHECKING:
     import xarray
@@ -60,7 +61,7 @@ class Work:
         self, task: Task, means: Means, chunks: list[Chunk], logger: Logger
     ) -> None:
         self.task, self.means, self.chunks, self.logger = task, means, chunks, logger
-        self.programmer = Programmer(task.groups, task.algorithm)
+        self.programmer = Programmer(task.groups, task.algorithm, means.devices_per_run)
         self.now: tuple[Chunk, Training] | None = None
         self.kept: dict[Chunk, Outcome] = {}
         self.finished: set[Chunk] = set()
@@ -199,7 +200,7 @@ class Work:
     def _halve(self, chunk: Chunk) -> None:
         """Train half as many of the group's runs at once from here on."""
         programs = self.programmer.programs(chunk.group, chunk.size)
-        devices = programs.sharding.num_devices
+        devices = programs.sharding.mesh.shape[AXIS]
         self.programmer.forget(chunk.group)
         smaller = [
             half
