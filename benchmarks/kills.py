@@ -22,7 +22,7 @@ from purejaxppo.fields import replace
 CONFIG = replace(
     Config(),
     {
-        "total_timesteps": 64 * 600,
+        "total_timesteps": 64 * 100,
         "num_envs": 2,
         "num_steps": 32,
         "num_minibatches": 2,
@@ -50,7 +50,7 @@ def train(directory: Path) -> None:
     from purejaxppo.study import Means, Study, segments, store
 
     use_this_machine()
-    segments.SEGMENT_SECONDS = 0.02  # Many segments, many checkpoints.
+    segments.SEGMENT_SECONDS = 0.1  # Many segments, many checkpoints.
     study = Study(CONFIG, "CartPole-v1", 3, output=directory, grid=GRID)
     means = Means(chunk_size=6, checkpoint_minutes=0.0)
     study.run(resume=store.holds_study(directory), means=means)
@@ -67,7 +67,9 @@ def is_writing(directory: Path) -> bool:
     return any(directory.glob("chunks/*/*.unfinished"))
 
 
-def kill(process: subprocess.Popen, directory: Path, moment: float, inside: bool):
+def kill(
+    process: subprocess.Popen, directory: Path, moment: float, inside: bool
+) -> Kill | None:
     """Kill a process after some seconds, and if asked for when it is writing next.
 
     Returns:

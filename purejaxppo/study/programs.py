@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from purejaxppo.study import hosts
 from purejaxppo.study.groups import Group
 from purejaxppo.study.means import Means
 from purejaxppo.study.plans import (
@@ -75,7 +76,7 @@ def make_plan(
       ValueError: a run does not fit a device's memory.
     """
     given = means.memory_gib
-    limit = device_limit() if given is None else int(given * GIB)
+    limit = int(hosts.agree(device_limit()) if given is None else given * GIB)
     needs, found, num_devices = [], [], 1
     for number, group in enumerate(programmer.groups):
         programs = _programs(programmer, number, limit, means, chunks)

@@ -275,10 +275,7 @@ class Work:
         output, seconds = self.task.output, time.perf_counter() - self.began
         if output is not None and outcomes:
             complete = len(self.finished) == len(self.chunks)
-            hosts.first_does(
-                lambda: directory.leave(output, self.task, outcomes, seconds, complete),
-                "write the results",
-            )
+            directory.leave(output, self.task, outcomes, seconds, complete)
         return outcomes
 
 
