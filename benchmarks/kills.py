@@ -45,14 +45,14 @@ class Kill(NamedTuple):
 
 
 def train(directory: Path) -> None:
-    """Begin the study, or go on with it, with a checkpoint after each segment."""
+    """Begin the study, or go on with it, with a checkpoint every 0.6 seconds."""
     from purejaxppo.commands.machine import use_this_machine
     from purejaxppo.study import Means, Study, segments, store
 
     use_this_machine()
     segments.SEGMENT_SECONDS = 0.1  # Many segments, many checkpoints.
     study = Study(CONFIG, "CartPole-v1", 3, output=directory, grid=GRID)
-    means = Means(chunk_size=6, checkpoint_minutes=0.0)
+    means = Means(chunk_size=6, checkpoint_minutes=0.01)
     study.run(resume=store.holds_study(directory), means=means)
 
 

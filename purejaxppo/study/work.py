@@ -82,8 +82,13 @@ class Work:
                     self._train(chunk, on_status, stop_asked)
                     if self.now is not None:
                         break
-        finally:
             outcomes = self._leave()
+        except BaseException:
+            # Where one of several processes fails, the others do not come to write.
+            if jax.process_count() == 1:
+                self._leave()
+            raise
+        finally:
             self.logger.close()
         return self.task.dataset(outcomes)
 
