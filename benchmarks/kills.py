@@ -22,7 +22,7 @@ from purejaxppo.fields import replace
 CONFIG = replace(
     Config(),
     {
-        "total_timesteps": 64 * 100,
+        "total_timesteps": 64 * 2000,
         "num_envs": 2,
         "num_steps": 32,
         "num_minibatches": 2,
@@ -30,11 +30,20 @@ CONFIG = replace(
         "normalize_reward": "reward_normalization",
         "kl_penalty": True,
         "network.widths": (8,),
-        "network.memory": "gru",
-        "sequence_length": 8,
     },
 )
 GRID = {"learning_rate": [1e-3, 3e-3], "env.gravity": [9.8, 5.0], "num_envs": [2, 4]}
+
+
+class Moment(NamedTuple):
+    """When to kill: after some seconds, of the process or of its training.
+
+    `inside` waits for the next checkpoint to be begun.
+    """
+
+    training: bool
+    seconds: float
+    inside: bool
 
 
 class Kill(NamedTuple):
@@ -47,19 +56,27 @@ class Kill(NamedTuple):
 def train(directory: Path) -> None:
     """Begin the study, or go on with it, with a checkpoint every 0.6 seconds."""
     from purejaxppo.commands.machine import use_this_machine
-    from purejaxppo.study import Means, Study, segments, store
+    from purejaxppo.study import Means, Status, Study, segments, store
 
     use_this_machine()
     segments.SEGMENT_SECONDS = 0.1  # Many segments, many checkpoints.
     study = Study(CONFIG, "CartPole-v1", 3, output=directory, grid=GRID)
     means = Means(chunk_size=6, checkpoint_minutes=0.01)
-    study.run(resume=store.holds_study(directory), means=means)
+    begun = []
+
+    def say_when_it_trains(status: Status) -> None:
+        if status.seconds and not begun:
+            begun.append(True)
+            print("training", flush=True)
+
+    resume = store.holds_study(directory)
+    study.run(resume=resume, means=means, on_status=say_when_it_trains)
 
 
 def start(directory: Path) -> subprocess.Popen:
     """A process that trains."""
     command = [sys.executable, "-m", "benchmarks.kills", "--train", str(directory)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def is_writing(directory: Path) -> bool:
@@ -67,18 +84,19 @@ def is_writing(directory: Path) -> bool:
     return any(directory.glob("chunks/*/*.unfinished"))
 
 
-def kill(
-    process: subprocess.Popen, directory: Path, moment: float, inside: bool
-) -> Kill | None:
-    """Kill a process after some seconds, and if asked for when it is writing next.
+def kill(process: subprocess.Popen, directory: Path, moment: Moment) -> Kill | None:
+    """Kill a process, unless it ends before.
 
     Returns:
-      What happened; None if the process ended before.
+      What happened; None if it ended.
     """
     began = time.monotonic()
-    while process.poll() is None and time.monotonic() - began < moment:
+    if moment.training:
+        process.stdout.readline()
+    at = time.monotonic() + moment.seconds
+    while process.poll() is None and time.monotonic() < at:
         time.sleep(0.002)
-    while process.poll() is None and inside and not is_writing(directory):
+    while process.poll() is None and moment.inside and not is_writing(directory):
         pass
     if process.poll() is not None:
         return None
@@ -86,6 +104,13 @@ def kill(
     process.wait()
     # Looked at only now that nothing goes on: it was in the middle, not at its end.
     return Kill(time.monotonic() - began, is_writing(directory))
+
+
+def draw_moment(draw: random.Random, number: int) -> Moment:
+    """Of four kills, one before the training begins, one inside a write."""
+    before = number % 4 == 1
+    seconds = draw.uniform(0.5, 6.0) if before else draw.uniform(0.0, 3.0)
+    return Moment(training=not before, seconds=seconds, inside=number % 4 == 3)
 
 
 def assert_same(one: Path, other: Path) -> None:
@@ -114,19 +139,18 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         whole, killed = Path(folder) / "whole", Path(folder) / "killed"
-        start(whole).wait()
-        began = time.monotonic()
-        start(Path(folder) / "again").wait()
-        seconds = time.monotonic() - began
+        start(whole).communicate()
         draw, kills = random.Random(arguments.seed), []
         while len(kills) < arguments.kills:
-            moment, inside = draw.uniform(0.1, 0.9) * seconds, len(kills) % 3 == 0
-            if (happened := kill(start(killed), killed, moment, inside)) is None:
+            happened = kill(start(killed), killed, draw_moment(draw, len(kills)))
+            if happened is None:
                 break
             kills.append(happened)
             print(f"{len(kills)}: after {happened.seconds:.2f} s", end="")
             print(", inside a checkpoint write" if happened.inside else "", flush=True)
-        assert start(killed).wait() == 0
+        last = start(killed)
+        last.communicate()
+        assert last.returncode == 0
         assert_same(whole, killed)
     inside = sum(one.inside for one in kills)
     print(f"{len(kills)} kills, {inside} inside a checkpoint write: the same bits")

@@ -82,12 +82,13 @@ class Work:
                     self._train(chunk, on_status, stop_asked)
                     if self.now is not None:
                         break
-            outcomes = self._leave()
         except BaseException:
             # Where one of several processes fails, the others do not come to write.
             if jax.process_count() == 1:
                 self._leave()
             raise
+        else:
+            outcomes = self._leave()
         finally:
             self.logger.close()
         return self.task.dataset(outcomes)
