@@ -22,7 +22,7 @@ from purejaxppo.fields import replace
 CONFIG = replace(
     Config(),
     {
-        "total_timesteps": 64 * 2000,
+        "total_timesteps": 64 * 4000,
         "num_envs": 2,
         "num_steps": 32,
         "num_minibatches": 2,
@@ -92,6 +92,7 @@ def kill(process: subprocess.Popen, directory: Path, moment: Moment) -> Kill | N
     """
     began = time.monotonic()
     if moment.training:
+        assert process.stdout is not None
         process.stdout.readline()
     at = time.monotonic() + moment.seconds
     while process.poll() is None and time.monotonic() < at:

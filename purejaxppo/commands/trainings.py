@@ -23,7 +23,7 @@ from purejaxppo.reliability.aggregates import check_alpha
 from purejaxppo.reliability.analysis import Plan as Analysis
 from purejaxppo.reporting import cautions, summaries, write_brief
 from purejaxppo.reporting.sweeps import check_rank, render_sweep, write_sweep
-from purejaxppo.study import Means, Plan, Study, store
+from purejaxppo.study import Means, Plan, Study, hosts, store
 from purejaxppo.study.grids import Setting, from_tables
 
 Texts = tyro.conf.UseAppendAction[tuple[str, ...]]
@@ -42,6 +42,13 @@ class Using:
     """Devices that share a run by its environments: for one large run."""
     checkpoint_minutes: float = 5.0
     """Minutes between checkpoints."""
+    coordinator: Annotated[str | None, option("HOST:PORT|auto", "none")] = None
+    """Where several processes, on this host or others, come together for one study;
+    auto where the cluster tells: SLURM, Kubernetes, Open MPI, Cloud TPU."""
+    num_processes: Annotated[int | None, option("INT", "what the cluster tells")] = None
+    """Number of these processes."""
+    process_id: Annotated[int | None, option("INT", "what the cluster tells")] = None
+    """Which of them this is, from 0 on."""
     allow_changes: bool = False
     """Resume with other versions, code or devices, at the price of other bits."""
     log: Annotated[str, option("csv,tensorboard,wandb", "none")] = "none"
@@ -124,7 +131,7 @@ def run_resume(command: Resume) -> int:
     if not path.exists():
         raise ValueError(f"Expected a study in {command.directory}, found none.")
     check_alpha(command.alpha)
-    machine.use_this_machine()
+    _use_machine(command)
     study = Study(**_of_job(store.read_job(path)), output=command.directory)
     return _train(command, study, overwrite=False, resume=True)
 
@@ -134,10 +141,15 @@ def _run(command: Training) -> int:
     study = make_study(command)
     if isinstance(command, Sweep) and study.grid is None:
         raise ValueError("Expected --grid, --zip or --sample, got none.")
-    machine.use_this_machine()
+    _use_machine(command)
     if command.dry_run:
         return _dry_run(study, _means(command))
     return _train(command, study, overwrite=command.overwrite, resume=command.resume)
+
+
+def _use_machine(command: Using) -> None:
+    machine.use_this_machine()
+    machine.join_hosts(command.coordinator, command.num_processes, command.process_id)
 
 
 def make_study(command: Training) -> Study:
@@ -210,13 +222,14 @@ def _means(command: Using) -> Means:
 
 def _dry_run(study: Study, means: Means) -> int:
     """Show the plan of a study."""
-    Console().print(render_plan(study, study.plan(means)))
+    Console(quiet=not hosts.is_first()).print(render_plan(study, study.plan(means)))
     return 0
 
 
 def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> int:
     """Train a study, show and write what came out."""
-    console, directory = Console(), Path(study.output or "")
+    console = Console(quiet=not hosts.is_first())
+    directory = Path(study.output or "")
     loggers = make_loggers(command.log)
     progress = StudyProgress(console)
 
@@ -235,7 +248,8 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
             on_status=show,
             loggers=loggers,
         )
-    _show(console, directory, dataset, command)
+    if hosts.is_first():
+        _show(console, directory, dataset, command)
     console.print(f"Study in {directory}", highlight=False)
     facts = store.read_environment(directory)
     if facts["status"] == "complete":
