@@ -48,7 +48,7 @@ LAYERS = [
     {"reliability"},
     {"loggers"},
     {"study"},
-    {"exporting", "interchange"},
+    {"exporting", "interchange", "tuning"},
     {"reporting"},
     {"commands"},
     {"cli"},
