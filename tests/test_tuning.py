@@ -16,6 +16,7 @@ import purejaxppo as ppo
 from envs import probes
 from purejaxppo import cli, reliability
 from purejaxppo.commands import machine
+from purejaxppo.fields import replace
 from purejaxppo.study import LogUniform, Study, Uniform, store
 from purejaxppo.tuning import Search, pools, searching, storing, tune
 from purejaxppo.tuning.confirming import compared
@@ -117,7 +118,7 @@ def test_trials_are_what_training_them_alone_gives(found):
             assert value == pytest.approx(np.mean(scores), abs=1e-6)
         curves = returns[:, : stops[-1]]
         assert trial.mean_return == pytest.approx(np.nanmean(curves), abs=1e-6)
-    assert tuned.config == ppo.fields.replace(CONFIG, of_best.setting)
+    assert tuned.config == replace(CONFIG, of_best.setting)
 
 
 def test_the_default_is_tried_first_and_draws_repeat(found):
@@ -213,6 +214,17 @@ def test_who_is_dead():
     assert storing.is_dead("elsewhere:1:ab", now - 3600)
 
 
+def test_a_trial_that_others_took_for_dead_stays_failed():
+    with storing.quiet():
+        study = optuna.create_study()
+        ledger = storing.Ledger(study, make_space(CONFIG, SPACE), "random", 0)
+        (number,) = ledger.ask(1)
+        study.tell(number, state=optuna.trial.TrialState.FAIL)
+        ledger.report(number, 1, 2.0, updates=4)
+        ledger.close(number, 2.0)
+    assert [trial.state.name for trial in study.trials] == ["FAIL"]
+
+
 # --- Objectives -----------------------------------------------------------------------
 
 SCORES = np.array([3.0, 9.0, 1.0, 5.0, 8.0, 2.0, 7.0, 4.0])
@@ -303,7 +315,7 @@ def test_the_confirmation_compares_both_on_all_seeds():
 
 def test_the_usual_space_leaves_out_what_is_off():
     assert make_space(CONFIG, None) == dict(USUAL)
-    without = ppo.fields.replace(CONFIG, {"clip_eps": None, "max_grad_norm": None})
+    without = replace(CONFIG, {"clip_eps": None, "max_grad_norm": None})
     assert make_space(without, None).keys() == USUAL.keys() - {
         "clip_eps",
         "max_grad_norm",
@@ -473,3 +485,13 @@ def test_nothing_that_was_trained_to_its_end_is_an_error(monkeypatch):
     monkeypatch.setattr(searching._Work, "run", lambda self: None)
     with pytest.raises(ValueError, match=r"trained to its end, got none of 0\."):
         search().run()
+
+
+def test_the_command_says_how_to_go_on(monkeypatch, capsys, tmp_path):
+    def stop(self, **_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Search, "run", stop)
+    output = ("--output", str(tmp_path))
+    assert cli.main(("tune", "envs.probes:Match", *TINY, *output)) == 130
+    assert "the same command goes on" in capsys.readouterr().out

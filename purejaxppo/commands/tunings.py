@@ -15,6 +15,7 @@ from purejaxppo.commands.grids import parse_values
 from purejaxppo.commands.options import option
 from purejaxppo.commands.progress import StudyProgress, shown_warnings
 from purejaxppo.commands.trainings import Texts, Wanted, folder, make_job
+from purejaxppo.study import Status
 from purejaxppo.tuning import Progress, Search, Tuned
 from purejaxppo.tuning.storing import check_sampler
 from purejaxppo.tuning.writing import BEST, TUNE, header, row, summary
@@ -30,6 +31,10 @@ SHOWN = 10
 class Tune(Wanted):
     """Search for the settings whose runs are best by a reliability metric."""
 
+    num_seeds: Annotated[int | None, option("INT", "8")] = None
+    """Runs of each setting, with the same seeds for all."""
+    output: Annotated[Path | None, option("DIR", "runs/tune-ENV")] = None
+    """Directory for what is found; the same command again goes on with it."""
     objective: Annotated[str, option("NAME", "cvar")] = "cvar"
     """iqm, mean, median, cvar, worst or optimality_gap of final returns; or one of the
     dispersions and risks across time and runs, such as short_term_risk."""
@@ -65,9 +70,11 @@ def run_tune(command: Tune) -> int:
     search = make_search(command)
     machine.use_this_machine()
     console = Console()
-    confirming = StudyProgress(console)
-    with shown_warnings(console), SearchProgress(console) as show, confirming as status:
-        tuned = search.run(on_progress=show, on_status=status)
+    try:
+        tuned = _run(search, console)
+    except KeyboardInterrupt:
+        console.print("Stopped; the same command goes on.")
+        return 130
     console.print(render_tuned(tuned))
     for line in summary(tuned):
         console.print(line, highlight=False, markup=False)
@@ -76,6 +83,18 @@ def run_tune(command: Tune) -> int:
     output = Path(search.output or "")
     console.print(f"Search in {output / TUNE}.md, best config in {output / BEST}")
     return 0
+
+
+def _run(search: Search, console: Console) -> Tuned:
+    """Search and confirm, with a progress bar for each."""
+    searching, confirming = SearchProgress(console), StudyProgress(console)
+
+    def confirm(status: Status) -> None:
+        searching.bar.stop()  # One bar at a time is all that rich has.
+        confirming.show(status)
+
+    with shown_warnings(console), searching as show, confirming:
+        return search.run(on_progress=show, on_status=confirm)
 
 
 def make_search(command: Tune) -> Search:

@@ -198,12 +198,16 @@ class Search:
             ledger = Ledger(self.open(), self.domains, self.sampler, self.sample_seed)
             work = _Work(self, ledger, on_progress)
             work.run()
-            tuned = self._tuned(ledger, work.env_steps)
+            tuned = self._written(self._tuned(ledger, work.env_steps))
             if self.confirm_seeds and not ledger.trials("RUNNING"):
                 default = self.confirming(self.config, "default")
                 best = self.confirming(tuned.config, f"trial-{tuned.best.number}")
                 found = confirm(default, best, self.goal, on_status)
-                tuned = tuned._replace(confirmation=found)
+                tuned = self._written(tuned._replace(confirmation=found))
+        return tuned
+
+    def _written(self, tuned: Tuned) -> Tuned:
+        """What was found, in the output as well if there is one."""
         if self.output is not None:
             write_tuned(Path(self.output), tuned, self._best_job(tuned))
         return tuned

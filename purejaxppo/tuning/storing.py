@@ -7,7 +7,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -206,11 +206,17 @@ class Ledger:
         self.study.sampler = kind(seed=int(drawn[0]), **more)
 
     def report(self, number: int, rung: int, value: float, **facts: Any) -> None:
-        """Tell what a trial came to at a rung, and facts of it so far."""
+        """Tell what a trial came to at a rung, and facts of it so far.
+
+        Nothing is told of one that others took for dead.
+        """
+        import optuna
+
         trial = self.open[number]
-        trial.report(value, rung)
-        for name, fact in facts.items():
-            trial.set_user_attr(name, fact)
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            trial.report(value, rung)
+            for name, fact in facts.items():
+                trial.set_user_attr(name, fact)
 
     def close(self, number: int, value: float | None = None) -> None:
         """Tell that a trial was trained to its end, or was pruned (no value)."""
