@@ -48,8 +48,9 @@ LAYERS = [
     {"reliability"},
     {"loggers"},
     {"study"},
-    {"exporting", "interchange", "tuning"},
+    {"exporting", "interchange"},
     {"reporting"},
+    {"tuning"},
     {"commands"},
     {"cli"},
 ]

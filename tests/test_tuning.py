@@ -370,7 +370,7 @@ def test_values_that_optuna_does_not_know_go_by_their_labels():
         ({"num_seeds": 0}, "Expected num_seeds to be in [1,"),
         ({"storage": "sqlite:////nowhere/a.db"}, "Expected storage to be one that Opt"),
         ({"storage": "nonsense"}, "Expected storage to be one that Optuna can open"),
-        ({"output": "/dev/null/tune"}, "Expected output /dev/null/tune to be writable"),
+        ({"output": "/dev/null/tune"}, "output /dev/null/tune to be a directory"),
     ],
 )
 def test_bad_searches_are_one_line(changes, message):

@@ -13,6 +13,7 @@ from purejaxppo.config import Config
 from purejaxppo.fields import flatten, replace
 from purejaxppo.networks import Network
 from purejaxppo.objectives import Loss
+from purejaxppo.reporting import check_output
 from purejaxppo.study import Status, Study
 from purejaxppo.study.grids import Domain, Setting
 from purejaxppo.tuning.confirming import CONFIRM, confirm
@@ -170,7 +171,8 @@ class Search:
         url = self.storage
         if self.output is not None:
             folder = Path(self.output)
-            _make(folder)
+            check_output(folder)
+            folder.mkdir(parents=True, exist_ok=True)
             url = url or f"sqlite:///{folder / DATABASE}"
         name = self.study_name or self.study.job.env
         return open_study(url, name, self.goal.higher_is_better, self.facts)
@@ -397,13 +399,3 @@ def _trial(frozen: "optuna.trial.FrozenTrial", ledger: Ledger) -> Trial:
 def _plain(value: Any) -> Any:
     """A value as JSON gives it back."""
     return list(value) if isinstance(value, tuple) else value
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / DATABASE).touch()
-    except OSError as error:
-        raise ValueError(
-            f"Expected output {folder} to be writable: {error.strerror}."
-        ) from None
