@@ -16,6 +16,7 @@ from purejaxppo.commands.options import option
 from purejaxppo.commands.progress import StudyProgress, shown_warnings
 from purejaxppo.commands.trainings import Texts, Wanted, folder, make_job
 from purejaxppo.study import Status
+from purejaxppo.study.grids import label
 from purejaxppo.tuning import Progress, Search, Tuned
 from purejaxppo.tuning.storing import check_sampler
 from purejaxppo.tuning.writing import BEST, TUNE, header, row, summary
@@ -23,7 +24,7 @@ from purejaxppo.tuning.writing import BEST, TUNE, header, row, summary
 SEEDS = 8
 """Of each setting, where none are given."""
 
-SHOWN = 10
+SHOWN = 5
 """Settings that the terminal shows."""
 
 
@@ -152,10 +153,14 @@ def render_tuned(tuned: Tuned) -> Table:
         title_justify="left",
         caption=Text(f"and {more} more in {TUNE}.csv" if more > 0 else ""),
     )
-    for i, name in enumerate(header(tuned)):
-        table.add_column(Text(name), justify="left" if i == 1 else "right")
+    fixed = len(header(tuned)) - len(tuned.space)
+    for i, name in enumerate(header(tuned)[:fixed]):
+        side = "left" if i == 1 else "right"
+        table.add_column(Text(name), justify=side, no_wrap=True)
+    table.add_column("setting")
     for trial in tuned.trials[:SHOWN]:
-        table.add_row(*map(Text, row(tuned, trial)))
+        cells = row(tuned, trial)[:fixed]
+        table.add_row(*map(Text, (*cells, label(trial.setting))))
     return table
 
 
