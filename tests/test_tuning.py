@@ -203,6 +203,18 @@ def test_a_search_that_was_stopped_goes_on(killed, tmp_path, monkeypatch):
     assert tuned.best.state == "complete"
 
 
+def test_the_default_is_tried_again_where_nothing_else_was():
+    with storing.quiet():
+        study = optuna.create_study()
+        for _ in range(2):
+            ledger = storing.Ledger(study, make_space(CONFIG, SPACE), "random", 0)
+            ledger.begin({"learning_rate": 5e-4, "ent_coef": 0.01})
+            asked = list(ledger.ask(2).values())
+            assert asked[0] == {"learning_rate": 5e-4, "ent_coef": 0.01} != asked[1]
+            ledger.fail()
+    assert [trial.state.name for trial in study.trials] == ["FAIL"] * 4
+
+
 def test_who_is_dead():
     host, now = socket.gethostname(), time.time()
     gone = subprocess.Popen([sys.executable, "-c", ""])

@@ -151,10 +151,12 @@ class Ledger:
         self._beaten = -np.inf
 
     def begin(self, params: Mapping[str, Any] | None) -> None:
-        """Fail what dead workers left; let a new study try `params` first."""
+        """Fail what dead workers left; try `params` first where nothing was tried."""
         self.beat()
         self.bury()
-        if params is not None and not self.trials():
+        trials = self.trials()
+        fresh = all(trial.state.name == "FAIL" for trial in trials)
+        if params is not None and fresh:
             self.study.enqueue_trial(dict(params))
 
     def beat(self) -> None:
