@@ -58,7 +58,7 @@ class Using:
 
 
 @dataclasses.dataclass
-class Training(Using):
+class Wanted:
     """What is trained."""
 
     env: Annotated[Positional[str | None], option("ENV", "that of --config")] = None
@@ -73,6 +73,12 @@ class Training(Using):
     """A published system's hyperparameters (see `purejaxppo list presets`)."""
     config: Annotated[Path | None, option("FILE", "none")] = None
     """A study's config.toml: the same study again, but for what is given here."""
+
+
+@dataclasses.dataclass
+class Training(Wanted, Using):
+    """What is trained, and how."""
+
     overwrite: bool = False
     """Replace the study that the output directory holds."""
     resume: bool = False
@@ -158,27 +164,42 @@ def make_study(command: Training) -> Study:
     Raises:
       ValueError: a field is unknown or out of range; or no environment is given.
     """
-    path, preset = command.config, command.preset
+    output, path = command.output, command.config
+    if output is None and command.env:
+        output = Path("runs") / folder(command.env)
+    if command.resume and output is not None and (path or command.preset) is None:
+        path = output / store.CONFIG
+    job = make_job(command, path)
+    return Study(
+        **_of_job(job, _settings(command)),
+        output=output or Path("runs") / folder(job.env),
+    )
+
+
+def make_job(command: Wanted, path: Path | None) -> store.Job:
+    """What arguments ask for, on top of a file or of `--preset`.
+
+    Args:
+      command: the arguments.
+      path: of a study's config.toml; None for none.
+
+    Raises:
+      ValueError: both are given; a field is unknown or out of range; or no environment
+        is given.
+    """
+    preset = command.preset
     if path is not None and preset is not None:
         raise ValueError("Expected at most one of --preset and --config, got both.")
-    output = command.output
-    if output is None and command.env:
-        output = Path("runs") / _folder(command.env)
-    if command.resume and output is not None and (path or preset) is None:
-        path = output / store.CONFIG
     start = Config() if preset is None else make_preset(preset)
     job = store.Job("", 1, 0, start) if path is None else store.read_job(path)
     env = command.env or job.env
     if not env:
         raise ValueError("Expected an environment, such as CartPole-v1, got none.")
     given = {"num_seeds": command.num_seeds, "seed": command.seed}
-    job = job._replace(
+    return job._replace(
         env=env,
         config=replace(job.config, given_fields(command)),
         **{name: value for name, value in given.items() if value is not None},
-    )
-    return Study(
-        **_of_job(job, _settings(command)), output=output or Path("runs") / _folder(env)
     )
 
 
@@ -205,10 +226,10 @@ def _of_job(job: store.Job, settings: Sequence[Setting] = ()) -> dict[str, Any]:
     return given
 
 
-def _folder(env: str) -> str:
+def folder(env: str) -> str:
     """A folder's name for an id, that of one's own environment included.
 
-    >>> _folder("CartPole-v1"), _folder("../mine/walk.py:Walk")
+    >>> folder("CartPole-v1"), folder("../mine/walk.py:Walk")
     ('CartPole-v1', 'mine-walk.py-Walk')
     """
     return re.sub(r"[^\w.-]+", "-", env).strip(".-")

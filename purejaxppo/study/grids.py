@@ -97,7 +97,7 @@ def sampled(
         raise ValueError(f"Expected num_settings to be >= 1, got {num_settings}.")
     check_size(num_settings)
     for name, domain in domains.items():
-        _check_domain(name, domain)
+        check_domain(name, domain)
     draws = np.random.default_rng(seed).random((num_settings, len(domains)))
     return [
         {
@@ -140,7 +140,7 @@ def log_range(low: float, high: float, num: int) -> list[float]:
     Raises:
       ValueError: the bounds are not 0 < low < high, or `num` is below 2.
     """
-    _check_domain("log_range", LogUniform(low, high))
+    check_domain("log_range", LogUniform(low, high))
     _check_num("log_range", num)
     return _spaced(LogUniform(low, high), num)
 
@@ -154,7 +154,7 @@ def linear_range(low: float, high: float, num: int) -> list[float]:
     Raises:
       ValueError: the bounds are not low < high, or `num` is below 2.
     """
-    _check_domain("linear_range", Uniform(low, high))
+    check_domain("linear_range", Uniform(low, high))
     _check_num("linear_range", num)
     return _spaced(Uniform(low, high), num)
 
@@ -203,7 +203,7 @@ def from_tables(tables: Mapping[str, Mapping[str, Any]]) -> list[Setting]:
         if numbers["num_settings"] is None:
             raise ValueError("Expected sample.num_settings to be given, got none.")
         given = {k: v for k, v in numbers.items() if v is not None}
-        domains = {k: _domain(k, v) for k, v in table.items() if k not in numbers}
+        domains = {k: domain_of(k, v) for k, v in table.items() if k not in numbers}
         grids.append(sampled(domains, **given))
     return crossed(*grids) if grids else []
 
@@ -250,7 +250,15 @@ def _values(field: str, given: Any) -> Sequence[Any]:
     return RANGES[name][1](numbers[0], numbers[1], int(numbers[2]))
 
 
-def _domain(field: str, given: Any) -> Domain:
+def domain_of(field: str, given: Any) -> Domain:
+    """What a field is drawn from: a range from its text, or what is given already.
+
+    >>> domain_of("learning_rate", "log(1e-5, 1e-2)")
+    LogUniform(low=1e-05, high=0.01)
+
+    Raises:
+      ValueError: the text looks like a range of two numbers, and is none.
+    """
     found = read_range(given) if isinstance(given, str) else None
     if found is None:
         return given
@@ -334,7 +342,12 @@ def _check_num(name: str, num: int) -> None:
         raise ValueError(f"Expected {name} to have at least 2 values, got {num}.")
 
 
-def _check_domain(name: str, domain: Domain) -> None:
+def check_domain(name: str, domain: Domain) -> None:
+    """Refuse a range that is empty, or a list without values.
+
+    Raises:
+      ValueError: with the field.
+    """
     if not isinstance(domain, Uniform | LogUniform):
         _columns({name: domain})
         return

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
-from purejaxppo.reliability.plots import facets, style
+from purejaxppo.reliability.plots import facets, style, words
 
 _COLUMNS = 3
 """Panels beside each other at most."""
@@ -31,7 +32,7 @@ def settings_by_field(
     """Draw statistics of each setting over the values of each field.
 
     A dot is a setting; a line joins the medians over all settings with the same value
-    of the field.
+    of the field, where values repeat.
 
     Args:
         settings: field -> value, the same fields in each.
@@ -74,10 +75,14 @@ def _panel(
     place = _places(axes, values)
     for (name, column), color in zip(statistics.items(), _COLORS, strict=False):
         column = np.asarray(column, float)
-        axes.plot(place, column, ".", color=color, alpha=0.45, markersize=5)
         where = np.unique(place)
-        middle = [_median(column[place == x]) for x in where]
-        axes.plot(where, middle, "-", color=color, label=name)
+        # A line through values that were drawn would only join the dots.
+        repeated = 2 * len(where) <= len(place) or len(place) == 1
+        dots = {"color": color, "alpha": 0.45, "markersize": 5}
+        axes.plot(place, column, ".", **dots, label=None if repeated else name)
+        if repeated:
+            middle = [_median(column[place == x]) for x in where]
+            axes.plot(where, middle, "-", color=color, label=name)
 
 
 def _places(axes: Axes, values: list[Any]) -> np.ndarray:
@@ -86,10 +91,20 @@ def _places(axes: Axes, values: list[Any]) -> np.ndarray:
         place = np.asarray(values, float)
         if place.min() > 0 and place.max() / place.min() >= _WIDE:
             axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())
+            words.plain_numbers(axes.xaxis)
+        else:
+            axes.set_xlim(*_with_margin(place))
+            words.plain_numbers(axes.xaxis, 5)
         return place
     names = list(dict.fromkeys(map(_name, values)))
     axes.set_xticks(range(len(names)), names)
     return np.asarray([names.index(_name(value)) for value in values], float)
+
+
+def _with_margin(place: np.ndarray) -> tuple[float, float]:
+    margin = 0.05 * float(np.ptp(place)) or 0.05 * abs(float(place[0])) or 1.0
+    return float(place.min()) - margin, float(place.max()) + margin
 
 
 def _name(value: Any) -> str:
