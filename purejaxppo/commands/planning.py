@@ -3,11 +3,14 @@
 import math
 import sys
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from purejaxppo.reporting.words import counted
 from purejaxppo.study import Plan, Study
+from purejaxppo.study.groups import Group
 
 LONG_SECONDS, MANY_RUNS = 3600.0, 4096
 """Beyond either, a sweep asks before it starts."""
@@ -18,10 +21,11 @@ def render_plan(study: Study, plan: Plan) -> Table:
     what = f"{len(study.settings):,} settings x {study.num_seeds:,} seeds"
     seconds = plan.seconds
     time = "" if math.isnan(seconds) else f", about {_duration(seconds)}"
+    devices = counted(plan.num_devices, "device")
     table = Table(
         title=Text(
             f"{plan.num_runs:,} runs ({what}) of {study.job.env}, "
-            f"{plan.env_steps:,} env steps on {plan.num_devices} devices{time}"
+            f"{plan.env_steps:,} env steps on {devices}{time}"
         ),
         title_justify="left",
         caption=Text(f"a device may use {_bytes(plan.limit)}"),
@@ -34,7 +38,7 @@ def render_plan(study: Study, plan: Plan) -> Table:
         chunks = [chunk for chunk in plan.chunks if chunk.group == number]
         update, updates = need.update_seconds, group.config.num_updates
         table.add_row(
-            Text(group.name or "all"),
+            Text(_named(group)),
             f"{len(group.runs):,}",
             f"{len(chunks):,}",
             f"{chunks[0].size:,}",
@@ -43,6 +47,13 @@ def render_plan(study: Study, plan: Plan) -> Table:
             "" if math.isnan(update) else _duration(update * updates * len(chunks)),
         )
     return table
+
+
+def _named(group: Group) -> str:
+    """What a group's runs have in common, and how many values of the rest there are."""
+    varied = {name: len(np.unique(x, axis=0)) for name, x in group.values.items()}
+    rest = ", ".join(f"{number} x {name}" for name, number in varied.items())
+    return "; ".join(filter(None, (group.name, rest))) or "all"
 
 
 def confirm(plan: Plan, console: Console) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +22,7 @@ from purejaxppo.reliability.aggregates import check_alpha
 from purejaxppo.reliability.analysis import Plan as Analysis
 from purejaxppo.reporting import cautions, summaries, write_brief
 from purejaxppo.reporting.sweeps import check_rank, render_sweep, write_sweep
+from purejaxppo.reporting.words import counted
 from purejaxppo.study import Means, Plan, Study, store
 from purejaxppo.study.grids import Setting, from_tables
 
@@ -158,14 +158,17 @@ def make_study(command: Training) -> Study:
     if not env:
         raise ValueError("Expected an environment, such as CartPole-v1, got none.")
     given = {"num_seeds": command.num_seeds, "seed": command.seed}
+    fields, settings = given_fields(command), _settings(command) or job.settings
+    for name in fields:
+        if settings and name in settings[0]:
+            raise ValueError(f"Expected {name} as an option or in the grid, got both.")
     job = job._replace(
         env=env,
-        config=replace(job.config, given_fields(command)),
+        config=replace(job.config, fields),
+        settings=tuple(settings),
         **{name: value for name, value in given.items() if value is not None},
     )
-    return Study(
-        **_of_job(job, _settings(command)), output=output or Path("runs") / _folder(env)
-    )
+    return Study(**_of_job(job), output=output or Path("runs") / _folder(env))
 
 
 def _settings(command: Training) -> list[Setting]:
@@ -183,11 +186,10 @@ def _settings(command: Training) -> list[Setting]:
     return from_tables(tables)
 
 
-def _of_job(job: store.Job, settings: Sequence[Setting] = ()) -> dict[str, Any]:
+def _of_job(job: store.Job) -> dict[str, Any]:
     """The arguments of the study that a job describes."""
     given = job._asdict()
-    given["grid"] = settings or given.pop("settings") or None
-    given.pop("settings", None)
+    given["grid"] = given.pop("settings") or None
     return given
 
 
@@ -208,8 +210,17 @@ def _means(command: Using) -> Means:
 
 def _dry_run(study: Study, means: Means) -> int:
     """Show the plan of a study."""
-    Console().print(render_plan(study, study.plan(means)))
+    _planned(study, means, Console())
     return 0
+
+
+def _planned(study: Study, means: Means, console: Console) -> Plan:
+    """The plan of a study, shown."""
+    groups = counted(len(study.groups), "group")
+    console.print(f"{groups} of settings, one compilation each.", highlight=False)
+    plan = study.plan(means)
+    console.print(render_plan(study, plan))
+    return plan
 
 
 def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> int:
@@ -217,11 +228,15 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
     console, directory = Console(), Path(study.output or "")
     loggers = make_loggers(command.log)
     progress = StudyProgress(console)
+    asks = isinstance(command, Sweep) and not command.yes and not resume
+    if asks:
+        # Before anything is written, or replaced; what is compiled now is kept.
+        if store.holds_study(directory) and not overwrite:
+            store.check_same(directory, study.job, study.objects, resume)
+        confirm(_planned(study, _means(command), console), console)
 
     def show_plan(plan: Plan) -> None:
         console.print(render_plan(study, plan))
-        if isinstance(command, Sweep) and not command.yes:
-            confirm(plan, console)
 
     with shown_warnings(console), progress as show:
         dataset = study.run(
@@ -229,7 +244,7 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
             resume=resume,
             allow_changes=command.allow_changes,
             means=_means(command),
-            on_plan=None if study.grid is None else show_plan,
+            on_plan=None if study.grid is None or asks else show_plan,
             on_status=show,
             loggers=loggers,
         )
