@@ -28,11 +28,11 @@ def render_plan(study: Study, plan: Plan) -> Table:
             f"{plan.env_steps:,} env steps on {devices}{time}"
         ),
         title_justify="left",
-        caption=Text(f"a device may use {_bytes(plan.limit)}"),
+        caption=Text(f"memory of a device, which may use {_bytes(plan.limit)}"),
         caption_justify="left",
     )
     table.add_column("group")
-    for name in ("runs", "chunks", "at once", "memory a device", "an update", "time"):
+    for name in ("runs", "chunks", "at once", "memory", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     for number, (group, need) in enumerate(zip(plan.groups, plan.needs, strict=True)):
         chunks = [chunk for chunk in plan.chunks if chunk.group == number]
@@ -43,7 +43,6 @@ def render_plan(study: Study, plan: Plan) -> Table:
             f"{len(chunks):,}",
             f"{chunks[0].size:,}",
             _bytes(need.bytes),
-            "" if math.isnan(update) else f"{1000 * update:,.3g} ms",
             "" if math.isnan(update) else _duration(update * updates * len(chunks)),
         )
     return table
@@ -52,7 +51,7 @@ def render_plan(study: Study, plan: Plan) -> Table:
 def _named(group: Group) -> str:
     """What a group's runs have in common, and how many values of the rest there are."""
     varied = {name: len(np.unique(x, axis=0)) for name, x in group.values.items()}
-    rest = ", ".join(f"{number} x {name}" for name, number in varied.items())
+    rest = ", ".join(f"{name} x {number}" for name, number in varied.items())
     return "; ".join(filter(None, (group.name, rest))) or "all"
 
 

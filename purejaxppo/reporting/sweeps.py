@@ -9,7 +9,7 @@ from purejaxppo.reliability import Summary, aggregates, summarize
 from purejaxppo.reliability.analysis import Plan, score_intervals
 from purejaxppo.reliability.curves import final_performance
 from purejaxppo.reliability.intervals import Interval
-from purejaxppo.study.grids import Setting, shown
+from purejaxppo.study.grids import Setting, label, shown
 from purejaxppo.study.results import runs_of_setting
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ SWEEP = "sweep"
 
 SHOWN = 20
 """Settings of a long table that the terminal shows."""
+
+TOGETHER, ROOM = "setting", 22
+"""Column that all fields share in the terminal where they take more characters."""
 
 
 class Ranked(NamedTuple):
@@ -155,21 +158,35 @@ def render_sweep(ranked: list[Ranked], env: str, plan: Plan, by: str) -> "Table"
         title_justify="left",
         caption=Text(f"and {more} more in {SWEEP}.csv" if more > 0 else ""),
     )
-    rows = [_cells(one) for one in ranked[:SHOWN]]
-    fields = len(ranked[0].setting)
-    for i, (name, *column) in enumerate(
-        zip(_columns(ranked, plan), *rows, strict=True)
-    ):
-        # Names are folded where there is no room for them, values never.
-        table.add_column(
-            Text(name),
-            justify="right" if i > fields else "left",
-            min_width=max(map(len, column)),
-            overflow="fold",
-        )
-    for row in rows:
+    best = ranked[:SHOWN]
+    fields = _field_columns(best)
+    table.add_column("#", no_wrap=True)
+    for name, column in fields.items():
+        # Fields' names are folded, their values are not.
+        width = None if name == TOGETHER else _width(name, column)
+        table.add_column(Text(name), width=width, overflow="fold")
+    for name in _columns(ranked, plan)[-4:]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for one, *values in zip(best, *fields.values(), strict=True):
+        number, *_, iqm, _, worst, runs = _cells(one)
+        # The tail's interval has no room here.
+        row = number, *values, iqm, _figure(one.summary.cvar), worst, runs
         table.add_row(*map(Text, row))
     return table
+
+
+def _field_columns(ranked: list[Ranked]) -> dict[str, list[str]]:
+    """The fields' values, in columns of their own where there is room for these."""
+    columns = {
+        name: [shown(one.setting[name]) for one in ranked] for name in ranked[0].setting
+    }
+    if sum(_width(*column) for column in columns.items()) <= ROOM:
+        return columns
+    return {TOGETHER: [label(one.setting) for one in ranked]}
+
+
+def _width(name: str, column: list[str]) -> int:
+    return max(*map(len, column), min(len(name), 6))
 
 
 def _how(ranked: list[Ranked], plan: Plan, by: str) -> str:

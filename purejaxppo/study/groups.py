@@ -200,12 +200,16 @@ def algorithm_of(
     Returns:
       values of one run, by the names of `group.values`, traced -> its algorithm.
     """
+    return lambda values: make(*variant_of(group, values))
 
-    def algorithm(values: Mapping[str, jax.Array]) -> PPO:
-        own = {k: v for k, v in values.items() if not k.startswith(ENV)}
-        leaves, structure = jax.tree.flatten(group.env_params)
-        names = _env_leaves(group.env_params)
-        leaves = [values.get(k, x) for k, x in zip(names, leaves, strict=True)]
-        return make(replace(group.config, own), jax.tree.unflatten(structure, leaves))
 
-    return algorithm
+def variant_of(group: Group, values: Mapping[str, jax.Array]) -> Variant:
+    """A run's setting in full, given what sets it apart, as for `algorithm_of`."""
+    own = {k: v for k, v in values.items() if not k.startswith(ENV)}
+    leaves, structure = jax.tree.flatten(group.env_params)
+    names = _env_leaves(group.env_params)
+    leaves = [values.get(k, x) for k, x in zip(names, leaves, strict=True)]
+    return Variant(
+        config=replace(group.config, own),
+        env_params=jax.tree.unflatten(structure, leaves),
+    )

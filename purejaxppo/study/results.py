@@ -66,17 +66,20 @@ def merge(
         "seed": ("run", seeds),
         "updates": ("run", updates),
         "env_steps": _env_steps(batch_sizes, width),
-        **_grid_coordinates(settings, num_runs),
+        **grid_coordinates(settings, num_runs),
     }
-    if settings[0]:
-        attributes = {
-            **attributes,
-            "settings": [
-                {name: _plain(value) for name, value in setting.items()}
-                for setting in settings
-            ],
-        }
+    attributes = {**attributes, **grid_attributes(settings)}
     return make_dataset(metrics, coordinates, attributes)
+
+
+def grid_attributes(settings: Sequence[Setting]) -> dict[str, Any]:
+    """All settings of a grid, as `settings`; nothing if there is no grid."""
+    if not settings[0]:
+        return {}
+    table = [
+        {name: _plain(value) for name, value in setting.items()} for setting in settings
+    ]
+    return {"settings": table}
 
 
 def _nothing(name: str, dtype: np.dtype, shape: tuple[int, int]) -> np.ndarray:
@@ -91,7 +94,8 @@ def _env_steps(batch_sizes: np.ndarray, width: int) -> Any:
     return ("run", "update"), steps * batch_sizes[:, None]
 
 
-def _grid_coordinates(settings: Sequence[Setting], num_runs: int) -> dict[str, Any]:
+def grid_coordinates(settings: Sequence[Setting], num_runs: int) -> dict[str, Any]:
+    """The setting of each run, and the values of each field that has numbers."""
     if not settings[0]:
         return {}
     number = np.arange(num_runs) // (num_runs // len(settings))
