@@ -141,7 +141,7 @@ def write_sweep(
             "IQM": np.asarray([one.summary.iqm for one in ranked]),
             f"CVaR {plan.alpha:.0%}": np.asarray([one.summary.cvar for one in ranked]),
         },
-        title=f"{env}, {runs // len(ranked)} runs each",
+        title=f"{env}: dots are settings of {runs // len(ranked)} runs, lines medians",
     )
     plots.save(figure, directory / f"{SWEEP}.png")
     return ranked
