@@ -64,7 +64,7 @@ def confirm(plan: Plan, console: Console) -> None:
     if plan.seconds <= LONG_SECONDS and plan.num_runs <= MANY_RUNS:
         return
     told = f"{plan.num_runs:,} runs, about {_duration(plan.seconds)}"
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise ValueError(f"Expected --yes for a study as large as this: {told}.")
     answer = console.input(f"Train {told}? [y/N] ")
     if answer.strip().lower() not in ("y", "yes"):

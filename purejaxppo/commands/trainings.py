@@ -25,6 +25,7 @@ from purejaxppo.reporting.sweeps import check_rank, render_sweep, write_sweep
 from purejaxppo.reporting.words import counted
 from purejaxppo.study import Means, Plan, Study, store
 from purejaxppo.study.grids import Setting, from_tables
+from purejaxppo.study.groups import configured
 
 Texts = tyro.conf.UseAppendAction[tuple[str, ...]]
 """An option that may be given several times."""
@@ -164,11 +165,21 @@ def make_study(command: Training) -> Study:
             raise ValueError(f"Expected {name} as an option or in the grid, got both.")
     job = job._replace(
         env=env,
-        config=replace(job.config, fields),
+        config=_base(job.config, fields, settings[0] if settings else {}),
         settings=tuple(settings),
         **{name: value for name, value in given.items() if value is not None},
     )
     return Study(**_of_job(job), output=output or Path("runs") / _folder(env))
+
+
+def _base(config: Config, fields: dict[str, Any], setting: Setting) -> Config:
+    """What a grid changes: its first setting where that alone makes it a config."""
+    try:
+        return replace(config, fields)
+    except ValueError:
+        if not setting:
+            raise
+        return configured(config, {**fields, **setting})
 
 
 def _settings(command: Training) -> list[Setting]:

@@ -25,8 +25,11 @@ SWEEP = "sweep"
 SHOWN = 20
 """Settings of a long table that the terminal shows."""
 
-TOGETHER, ROOM = "setting", 22
-"""Column that all fields share in the terminal where they take more characters."""
+TOGETHER = "setting"
+"""Column that all fields share in the terminal where there is no room for each."""
+
+ROOM, BORDER = 80, 3
+"""Characters of a terminal's line, and of what is between two columns."""
 
 
 class Ranked(NamedTuple):
@@ -158,35 +161,42 @@ def render_sweep(ranked: list[Ranked], env: str, plan: Plan, by: str) -> "Table"
         title_justify="left",
         caption=Text(f"and {more} more in {SWEEP}.csv" if more > 0 else ""),
     )
-    best = ranked[:SHOWN]
-    fields = _field_columns(best)
+    best, names = ranked[:SHOWN], _columns(ranked, plan)[-4:]
+    # The tail's interval has no room here.
+    rows = [
+        [iqm, _figure(one.summary.cvar), worst, runs]
+        for one in best
+        for iqm, _, worst, runs in [_cells(one)[-4:]]
+    ]
+    columns = zip(names, *rows, strict=True)
+    taken = sum(_width(*column, whole=True) + BORDER for column in columns)
+    taken += len(str(len(ranked))) + BORDER + 1  # The numbers' column.
+    fields = _field_columns(best, ROOM - taken)
     table.add_column("#", no_wrap=True)
     for name, column in fields.items():
         # Fields' names are folded, their values are not.
-        width = None if name == TOGETHER else _width(name, column)
+        width = None if name == TOGETHER else _width(name, *column)
         table.add_column(Text(name), width=width, overflow="fold")
-    for name in _columns(ranked, plan)[-4:]:
+    for name in names:
         table.add_column(name, justify="right", no_wrap=True)
-    for one, *values in zip(best, *fields.values(), strict=True):
-        number, *_, iqm, _, worst, runs = _cells(one)
-        # The tail's interval has no room here.
-        row = number, *values, iqm, _figure(one.summary.cvar), worst, runs
-        table.add_row(*map(Text, row))
+    for one, *values, row in zip(best, *fields.values(), rows, strict=True):
+        table.add_row(*map(Text, (str(one.number), *values, *row)))
     return table
 
 
-def _field_columns(ranked: list[Ranked]) -> dict[str, list[str]]:
+def _field_columns(ranked: list[Ranked], room: int) -> dict[str, list[str]]:
     """The fields' values, in columns of their own where there is room for these."""
     columns = {
         name: [shown(one.setting[name]) for one in ranked] for name in ranked[0].setting
     }
-    if sum(_width(*column) for column in columns.items()) <= ROOM:
+    if sum(_width(name, *column) + BORDER for name, column in columns.items()) <= room:
         return columns
     return {TOGETHER: [label(one.setting) for one in ranked]}
 
 
-def _width(name: str, column: list[str]) -> int:
-    return max(*map(len, column), min(len(name), 6))
+def _width(name: str, *column: str, whole: bool = False) -> int:
+    """Characters of a column, whose name may be folded or is shown as a whole."""
+    return max(*map(len, column), len(name) if whole else min(len(name), 6))
 
 
 def _how(ranked: list[Ranked], plan: Plan, by: str) -> str:
@@ -236,15 +246,15 @@ def _diverged(summary: Summary) -> int:
 def _with_interval(interval: Interval) -> str:
     if np.isnan(interval.estimate):
         return "n/a"
-    low, high = (f"{float(end):.3g}" for end in (interval.low, interval.high))
+    low, high = (_figure(float(end), 3) for end in (interval.low, interval.high))
     return f"{_figure(interval.estimate)} [{low}, {high}]"
 
 
-def _figure(value: Any) -> str:
-    """Four digits; never an exponent for a large return."""
+def _figure(value: Any, digits: int = 4) -> str:
+    """A few digits; never an exponent for a large return."""
     if np.isnan(value):
         return "n/a"
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
 
 
 def _write_csv(path: Path, ranked: list[Ranked]) -> None:

@@ -321,7 +321,9 @@ def check_size(number: int) -> None:
 def _columns(values: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
     columns = {}
     for name, column in values.items():
-        if isinstance(column, str) or not isinstance(column, Sequence | np.ndarray):
+        if hasattr(column, "tolist"):  # An array of NumPy or JAX.
+            column = column.tolist()
+        if isinstance(column, str) or not isinstance(column, Sequence):
             raise ValueError(
                 f"Expected the values of {name} to be a list, got {column!r}."
             )

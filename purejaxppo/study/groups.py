@@ -64,10 +64,9 @@ def make_variants(
 
 def _variant(config: Config, env_params: Any, setting: Mapping[str, Any]) -> Variant:
     own = {k.removeprefix(ENV): v for k, v in setting.items() if k.startswith(ENV)}
-    rest = {k: v for k, v in setting.items() if not k.startswith(ENV)}
     try:
         return Variant(
-            config=replace(config, {k: _whole(k, v) for k, v in rest.items()}),
+            config=configured(config, setting),
             env_params=env_fields.replace(env_params, own),
         )
     except UnknownField as error:
@@ -76,6 +75,12 @@ def _variant(config: Config, env_params: Any, setting: Mapping[str, Any]) -> Var
     except ValueError as error:
         told = str(error).removesuffix(".")
         raise ValueError(f"{told} (setting {label(setting)}).") from None
+
+
+def configured(config: Config, setting: Mapping[str, Any]) -> Config:
+    """A config with those fields of a setting that are not the environment's."""
+    rest = {k: v for k, v in setting.items() if not k.startswith(ENV)}
+    return replace(config, {k: _whole(k, v) for k, v in rest.items()})
 
 
 def _whole(name: str, value: Any) -> Any:

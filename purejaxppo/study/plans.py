@@ -182,6 +182,9 @@ def fitting(
     while True:
         programs = compiled(math.ceil(num_runs / num_chunks))
         needed = program_bytes(programs)
+        if most is not None and programs.size > most:  # Filled up for all devices.
+            num_chunks += 1
+            continue
         if needed <= limit:
             return programs
         if programs.size <= programs.sharding.num_devices:
