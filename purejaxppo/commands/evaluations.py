@@ -16,6 +16,10 @@ from purejaxppo.commands import machine
 from purejaxppo.commands.options import Positional
 from purejaxppo.reliability import mean, median
 from purejaxppo.study import MODES, Played, evaluate_study, store
+from purejaxppo.study.grids import label
+
+SHOWN = 20
+"""Settings of a sweep that the table shows."""
 
 
 @dataclasses.dataclass
@@ -57,6 +61,8 @@ def run_evaluate(command: Evaluate) -> int:
 
 def _outcomes(dataset: Any) -> Table:
     """What the policies' mean returns come to over runs, in each mode."""
+    if "settings" in dataset.attrs:
+        return _settings(dataset)
     runs, episodes = dataset.sizes["run"], dataset.sizes["episode"]
     facts = f"{runs} runs x {episodes:,} episodes after {dataset.updates:,} updates"
     table = Table(title=Text(f"{dataset.env}: {facts}"), title_justify="left")
@@ -75,6 +81,36 @@ def _outcomes(dataset: Any) -> Table:
     for (name, meaning), *cells in zip(meanings.items(), *columns, strict=True):
         table.add_row(name, *cells, meaning)
     return table
+
+
+def _settings(dataset: Any) -> Table:
+    """What the policies of each setting come to, the best one first."""
+    returns = {mode: _mean_returns(dataset, mode) for mode in MODES}
+    rows = [dataset["setting"].values == i for i in range(len(dataset.settings))]
+    worth = np.asarray([mean(returns["greedy"][row]) for row in rows])
+    table = Table(
+        title=Text(
+            f"{dataset.env}: {len(rows)} settings x {rows[0].sum()} runs x "
+            f"{dataset.sizes['episode']:,} episodes; over runs, of their mean returns"
+        ),
+        title_justify="left",
+    )
+    table.add_column("#", no_wrap=True)
+    table.add_column("setting", overflow="fold")
+    for mode in MODES:
+        table.add_column(mode, justify="right", no_wrap=True)
+        table.add_column("worst run", justify="right", no_wrap=True)
+    for i in np.argsort(-worth)[:SHOWN]:  # NaN last.
+        figures = [f(returns[mode][rows[i]]) for mode in MODES for f in (mean, _worst)]
+        name = label(dataset.settings[i])
+        table.add_row(*map(Text, (str(i), name, *map(_figure, figures))))
+    if len(rows) > SHOWN:
+        table.caption = Text(f"the best {SHOWN} of {len(rows)}, by their greedy return")
+    return table
+
+
+def _worst(returns: np.ndarray) -> float:
+    return float(np.sort(returns)[0])  # NaN last.
 
 
 def _outcome(dataset: Any, mode: str) -> list[str]:

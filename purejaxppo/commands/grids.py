@@ -57,7 +57,10 @@ def parse_values(text: str, option: str) -> tuple[str, Any]:
     if read_range(values) is not None:
         return name, values
     leaf = next((leaf for leaf in leaves(Config) if leaf.name == name), None)
-    return name, [_value(leaf, part.strip()) for part in _split(leaf, values)]
+    parts = [part.strip() for part in _split(leaf, values)]
+    if leaf is None and not all(parts):
+        raise ValueError(f"Expected a value of {name}, got {values!r}.")
+    return name, [_value(leaf, part) for part in parts]
 
 
 def _split(leaf: Leaf | None, values: str) -> list[str]:
@@ -74,4 +77,6 @@ def _value(leaf: Leaf | None, text: str) -> Any:
             return kind(text)
         except ValueError:
             continue
+    if "," in text:  # A list of an environment's, apart from others by semicolons.
+        return [_value(None, part.strip()) for part in text.split(",")]
     return {"true": True, "false": False}.get(text.lower(), text)

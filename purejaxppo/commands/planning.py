@@ -3,11 +3,14 @@
 import math
 import sys
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from purejaxppo.reporting.words import counted
 from purejaxppo.study import Plan, Study
+from purejaxppo.study.groups import Group
 
 LONG_SECONDS, MANY_RUNS = 3600.0, 4096
 """Beyond either, a sweep asks before it starts."""
@@ -18,31 +21,38 @@ def render_plan(study: Study, plan: Plan) -> Table:
     what = f"{len(study.settings):,} settings x {study.num_seeds:,} seeds"
     seconds = plan.seconds
     time = "" if math.isnan(seconds) else f", about {_duration(seconds)}"
+    devices = counted(plan.num_devices, "device")
     table = Table(
         title=Text(
             f"{plan.num_runs:,} runs ({what}) of {study.job.env}, "
-            f"{plan.env_steps:,} env steps on {plan.num_devices} devices{time}"
+            f"{plan.env_steps:,} env steps on {devices}{time}"
         ),
         title_justify="left",
-        caption=Text(f"a device may use {_bytes(plan.limit)}"),
+        caption=Text(f"memory of a device, which may use {_bytes(plan.limit)}"),
         caption_justify="left",
     )
     table.add_column("group")
-    for name in ("runs", "chunks", "at once", "memory a device", "an update", "time"):
+    for name in ("runs", "chunks", "at once", "memory", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     for number, (group, need) in enumerate(zip(plan.groups, plan.needs, strict=True)):
         chunks = [chunk for chunk in plan.chunks if chunk.group == number]
         update, updates = need.update_seconds, group.config.num_updates
         table.add_row(
-            Text(group.name or "all"),
+            Text(_named(group)),
             f"{len(group.runs):,}",
             f"{len(chunks):,}",
             f"{chunks[0].size:,}",
             _bytes(need.bytes),
-            "" if math.isnan(update) else f"{1000 * update:,.3g} ms",
             "" if math.isnan(update) else _duration(update * updates * len(chunks)),
         )
     return table
+
+
+def _named(group: Group) -> str:
+    """What a group's runs have in common, and how many values of the rest there are."""
+    varied = {name: len(np.unique(x, axis=0)) for name, x in group.values.items()}
+    rest = ", ".join(f"{name} x {number}" for name, number in varied.items())
+    return "; ".join(filter(None, (group.name, rest))) or "all"
 
 
 def confirm(plan: Plan, console: Console) -> None:
@@ -54,7 +64,7 @@ def confirm(plan: Plan, console: Console) -> None:
     if plan.seconds <= LONG_SECONDS and plan.num_runs <= MANY_RUNS:
         return
     told = f"{plan.num_runs:,} runs, about {_duration(plan.seconds)}"
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise ValueError(f"Expected --yes for a study as large as this: {told}.")
     answer = console.input(f"Train {told}? [y/N] ")
     if answer.strip().lower() not in ("y", "yes"):

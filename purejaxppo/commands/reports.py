@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
@@ -19,6 +19,8 @@ from purejaxppo.reporting import (
     write_comparison,
     write_report,
 )
+from purejaxppo.reporting.report_page import Part
+from purejaxppo.reporting.sweeps import render_sweep, write_sweep
 from purejaxppo.study import store
 
 
@@ -98,14 +100,23 @@ def run_report(command: Report) -> int:
             )
     for study, path, output in zip(studies, paths, outputs, strict=True):
         parts = write_report(study, output, plan)
-        if store.holds_study(path):
-            write_brief(output, store.read_results(path), command.alpha)
-        for part in parts:
-            console.print(render(part.analysis.summary, part.name))
+        for table in _tables(path, output, parts, plan):
+            console.print(table)
         for line in study.cautions:
             console.print(f"Warning: {line}", highlight=False)
         console.print(f"Report in {output / 'report.html'}", highlight=False)
     return 0
+
+
+def _tables(path: Path, output: Path, parts: list[Part], plan: Plan) -> list[Any]:
+    """Tables of each part, or of a sweep; a study's short report is written beside."""
+    dataset = store.read_results(path) if store.holds_study(path) else None
+    if dataset is not None and "settings" in dataset.attrs:
+        ranked = write_sweep(output, dataset, plan)
+        return [render_sweep(ranked, dataset.attrs["env"], plan, "iqm")]
+    if dataset is not None:
+        write_brief(output, dataset, plan.alpha)
+    return [render(part.analysis.summary, part.name) for part in parts]
 
 
 def run_compare(command: Compare) -> int:

@@ -12,7 +12,7 @@ from rich.console import Console
 from purejaxppo.commands import machine
 from purejaxppo.commands.grids import parse_tables
 from purejaxppo.commands.options import Positional, given_fields, needed, option
-from purejaxppo.commands.planning import confirm, render_plan
+from purejaxppo.commands.planning import render_plan
 from purejaxppo.commands.progress import StudyProgress, shown_warnings
 from purejaxppo.config import Config
 from purejaxppo.fields import replace
@@ -23,8 +23,10 @@ from purejaxppo.reliability.aggregates import check_alpha
 from purejaxppo.reliability.analysis import Plan as Analysis
 from purejaxppo.reporting import cautions, summaries, write_brief
 from purejaxppo.reporting.sweeps import check_rank, render_sweep, write_sweep
+from purejaxppo.reporting.words import counted
 from purejaxppo.study import Means, Plan, Study, hosts, store
 from purejaxppo.study.grids import Setting, from_tables
+from purejaxppo.study.groups import configured
 
 Texts = tyro.conf.UseAppendAction[tuple[str, ...]]
 """An option that may be given several times."""
@@ -169,19 +171,19 @@ def make_study(command: Training) -> Study:
         output = Path("runs") / folder(command.env)
     if command.resume and output is not None and (path or command.preset) is None:
         path = output / store.CONFIG
-    job = make_job(command, path)
-    return Study(
-        **_of_job(job, _settings(command)),
-        output=output or Path("runs") / folder(job.env),
-    )
+    job = make_job(command, path, _settings(command))
+    return Study(**_of_job(job), output=output or Path("runs") / folder(job.env))
 
 
-def make_job(command: Wanted, path: Path | None) -> store.Job:
+def make_job(
+    command: Wanted, path: Path | None, settings: Sequence[Setting] = ()
+) -> store.Job:
     """What arguments ask for, on top of a file or of `--preset`.
 
     Args:
       command: the arguments.
       path: of a study's config.toml; None for none.
+      settings: of a grid; those of the file if there are none.
 
     Raises:
       ValueError: both are given; a field is unknown or out of range; or no environment
@@ -196,11 +198,26 @@ def make_job(command: Wanted, path: Path | None) -> store.Job:
     if not env:
         raise ValueError("Expected an environment, such as CartPole-v1, got none.")
     given = {"num_seeds": command.num_seeds, "seed": command.seed}
+    fields, settings = given_fields(command), settings or job.settings
+    for name in fields:
+        if settings and name in settings[0]:
+            raise ValueError(f"Expected {name} as an option or in the grid, got both.")
     return job._replace(
         env=env,
-        config=replace(job.config, given_fields(command)),
+        config=_base(job.config, fields, settings[0] if settings else {}),
+        settings=tuple(settings),
         **{name: value for name, value in given.items() if value is not None},
     )
+
+
+def _base(config: Config, fields: dict[str, Any], setting: Setting) -> Config:
+    """What a grid changes: its first setting where that alone makes it a config."""
+    try:
+        return replace(config, fields)
+    except ValueError:
+        if not setting:
+            raise
+        return configured(config, {**fields, **setting})
 
 
 def _settings(command: Training) -> list[Setting]:
@@ -218,11 +235,10 @@ def _settings(command: Training) -> list[Setting]:
     return from_tables(tables)
 
 
-def _of_job(job: store.Job, settings: Sequence[Setting] = ()) -> dict[str, Any]:
+def _of_job(job: store.Job) -> dict[str, Any]:
     """The arguments of the study that a job describes."""
     given = job._asdict()
-    given["grid"] = settings or given.pop("settings") or None
-    given.pop("settings", None)
+    given["grid"] = given.pop("settings") or None
     return given
 
 
@@ -243,8 +259,14 @@ def _means(command: Using) -> Means:
 
 def _dry_run(study: Study, means: Means) -> int:
     """Show the plan of a study."""
-    Console(quiet=not hosts.is_first()).print(render_plan(study, study.plan(means)))
+    _show_plan(study, study.plan(means), Console(quiet=not hosts.is_first()))
     return 0
+
+
+def _show_plan(study: Study, plan: Plan, console: Console) -> None:
+    groups = counted(len(plan.groups), "group")
+    console.print(f"{groups} of settings, one compilation each.", highlight=False)
+    console.print(render_plan(study, plan))
 
 
 def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> int:
@@ -255,8 +277,9 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
     progress = StudyProgress(console)
 
     def show_plan(plan: Plan) -> None:
-        console.print(render_plan(study, plan))
-        if isinstance(command, Sweep) and not command.yes:
+        _show_plan(study, plan, console)
+        if isinstance(command, Sweep) and not command.yes and not resume:
+            progress.bar.stop()  # Else it would write over the question.
             confirm(plan, console)
 
     with shown_warnings(console), progress as show:

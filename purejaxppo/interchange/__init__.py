@@ -22,7 +22,7 @@ from purejaxppo.interchange.scores import (
     read_scores,
     write_scores,
 )
-from purejaxppo.interchange.studies import read_study
+from purejaxppo.interchange.studies import read_settings, read_study
 from purejaxppo.interchange.tables import read_table, write_table
 from purejaxppo.interchange.tensorboard import holds_events, read_tensorboard
 from purejaxppo.reliability.records import Runs
@@ -35,6 +35,7 @@ __all__ = [
     "from_scores",
     "read",
     "read_scores",
+    "read_settings",
     "read_study",
     "read_table",
     "read_tensorboard",
@@ -60,15 +61,16 @@ WRITERS: dict[str, Callable[..., None]] = {
 def read(paths: Path | str | Sequence[Path | str], **how: Any) -> list[Runs]:
     """Read runs from whatever is there.
 
-    A study's directory, a folder with TensorBoard's event files at any depth, a table
-    (`.csv`, `.parquet`), or rliable's scores (`.json`, `.npz`). What is worth knowing
-    of how it was read comes as a `ReadingWarning`.
+    A study's directory, in which each setting of a grid is an algorithm; a folder with
+    TensorBoard's event files at any depth; a table (`.csv`, `.parquet`); or rliable's
+    scores (`.json`, `.npz`). What is worth knowing of how it was read comes as a
+    `ReadingWarning`.
 
     Args:
       paths: one, or several.
-      how: arguments of `read_study`, `read_tensorboard`, `read_table` or `read_scores`,
-        such as `metric`, `tag`, `algorithm` or `tasks`; each path's reader must know
-        all of them.
+      how: arguments of `read_settings`, `read_tensorboard`, `read_table` or
+        `read_scores`, such as `metric`, `tag`, `algorithm` or `tasks`; each path's
+        reader must know all of them.
 
     Returns:
       A record for each algorithm and task, in the order of the paths.
@@ -123,7 +125,7 @@ def _reader(path: Path, how: dict[str, Any]) -> Callable[[Path], list[Runs]]:
 def _kind(path: Path) -> Callable[..., Any]:
     if path.is_dir():
         if store.holds_study(path):
-            return read_study
+            return read_settings
         if holds_events(path):
             return read_tensorboard
     elif path.is_file() and path.suffix in READERS:

@@ -14,6 +14,8 @@ from purejaxppo.fields import nearest
 from purejaxppo.interchange.gathering import warn
 from purejaxppo.reliability.records import Runs, check_runs
 from purejaxppo.study import store
+from purejaxppo.study.grids import label
+from purejaxppo.study.results import runs_of_setting
 
 if TYPE_CHECKING:
     import xarray
@@ -25,6 +27,7 @@ Actions: TypeAlias = Literal["sampled", "greedy"]
 def read_study(
     directory: Path | str,
     *,
+    setting: int | None = None,
     metric: str = "episode_return",
     algorithm: str | None = None,
     rollouts: Actions = "sampled",
@@ -35,8 +38,9 @@ def read_study(
 
     Args:
       directory: the study's.
+      setting: which one of a grid's; see `read_settings` for all of them.
       metric: the recorded metric that is the curve, such as `evaluation_return`.
-      algorithm: its name; that of the directory if None.
+      algorithm: its name; that of the directory if None, with the setting.
       rollouts: whether they are those of sampled or of greedy actions.
 
     Returns:
@@ -44,40 +48,131 @@ def read_study(
 
     Raises:
       ValueError: there are no results, or not this metric; or the evaluation is of
-        other seeds, or not of such actions.
+        other seeds, or not of such actions; or there is no such setting, or it was not
+        trained yet, or there are several, and none was named.
     """
     directory = Path(directory)
     results = store.read_results(directory)
-    curves = _variable(results, metric, directory / store.RESULTS)
+    names = _names(results, algorithm or directory.resolve().name)
+    if setting is None and len(names) > 1:
+        raise ValueError(
+            f"Expected setting to say which one of {len(names)} in {directory} is "
+            f"meant, 0 to {len(names) - 1}, got none."
+        )
+    number = setting or 0
+    if not 0 <= number < len(names):
+        raise ValueError(f"Expected setting to be in [0, {len(names)}), got {number}.")
     _warn_if_incomplete(directory)
+    evaluation = _evaluation(directory, results)
+    return _runs(directory, results, evaluation, number, names, metric, rollouts)
+
+
+def read_settings(
+    directory: Path | str,
+    *,
+    metric: str = "episode_return",
+    algorithm: str | None = None,
+    rollouts: Actions = "sampled",
+) -> list[Runs]:
+    """Read each setting of a study with a grid, an algorithm of its own; or the study.
+
+    Algorithms are called as the study with the setting behind, "NAME gamma=0.9". Who
+    reads a study with settings that were not trained yet is warned, and gets the rest.
+
+    Args:
+      directory: the study's.
+      metric: as for `read_study`.
+      algorithm: the study's name; that of the directory if None.
+      rollouts: as for `read_study`.
+
+    Raises:
+      ValueError: as `read_study`; or no setting was trained yet.
+    """
+    directory = Path(directory)
+    results = store.read_results(directory)
+    names = _names(results, algorithm or directory.resolve().name)
+    _warn_if_incomplete(directory)
+    trained = [i for i in range(len(names)) if _of_setting(results, i).sizes["update"]]
+    if len(trained) < len(names):
+        warn(
+            f"Incomplete: {len(names) - len(trained)} of {len(names)} settings in "
+            f"{directory} were not trained yet, and are left out."
+        )
+    evaluation = _evaluation(directory, results)
+    return [
+        _runs(directory, results, evaluation, i, names, metric, rollouts)
+        for i in trained
+    ]
+
+
+def _runs(
+    directory: Path,
+    results: "xarray.Dataset",
+    evaluation: "xarray.Dataset | None",
+    number: int,
+    names: list[str],
+    metric: str,
+    actions: Actions,
+) -> Runs:
+    """The runs of one setting."""
+    alone = _of_setting(results, number)
+    if not alone.sizes["update"]:
+        raise ValueError(
+            f"Expected setting {number} in {directory} to be trained, but the study "
+            "stopped before."
+        )
+    if evaluation is not None and "setting" in results.coords:
+        rows = results["setting"].values == number
+        evaluation = evaluation.isel(run=rows)
     return check_runs(
         Runs(
-            algorithm=algorithm or directory.resolve().name,
+            algorithm=names[number],
             task=results.attrs["env"],
-            env_steps=results["env_steps"].values,
-            curves=curves,
-            seeds=results["seed"].values,
-            finite=np.all(results["finite"].values, axis=1),
-            rollouts=_rollouts(directory, rollouts, results["seed"].values),
+            env_steps=alone["env_steps"].values,
+            curves=_variable(alone, metric, directory / store.RESULTS),
+            seeds=alone["seed"].values,
+            finite=np.all(alone["finite"].values, axis=1),
+            rollouts=_rollouts(evaluation, actions, directory / store.EVALUATION),
         )
     )
 
 
-def _rollouts(
-    directory: Path, actions: Actions, seeds: np.ndarray
-) -> np.ndarray | None:
-    import xarray
+def _of_setting(results: "xarray.Dataset", number: int) -> "xarray.Dataset":
+    return runs_of_setting(results, number) if "setting" in results.coords else results
 
+
+def _names(results: "xarray.Dataset", study: str) -> list[str]:
+    """What the settings are called; a number where values differ in late digits."""
+    settings = results.attrs.get("settings")
+    if settings is None:
+        return [study]
+    labels = [label(setting, " ") for setting in settings]
+    return [
+        f"{study} {name}" if labels.count(name) == 1 else f"{study} {name} #{i}"
+        for i, name in enumerate(labels)
+    ]
+
+
+def _evaluation(directory: Path, results: "xarray.Dataset") -> "xarray.Dataset | None":
+    """The evaluation of a study, if there is one, of the same runs."""
     path = directory / store.EVALUATION
     if not path.exists():
         return None
-    evaluation = xarray.open_zarr(path, consolidated=False, chunks=None).load()
+    evaluation, seeds = store.read_evaluation(directory), results["seed"].values
     found = evaluation["seed"].values
     if not np.array_equal(found, seeds):
         raise ValueError(
             f"Expected {path} to be of the study's {len(seeds)} seeds from {seeds[0]} "
             f"on, got {len(found)} from {found[0]} on; evaluate the study again."
         )
+    return evaluation
+
+
+def _rollouts(
+    evaluation: "xarray.Dataset | None", actions: Actions, path: Path
+) -> np.ndarray | None:
+    if evaluation is None:
+        return None
     returns = _variable(evaluation, f"{actions}_return", path)
     cut = int(evaluation.get(f"{actions}_cut", np.zeros(1)).sum())
     if cut:

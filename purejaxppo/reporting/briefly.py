@@ -13,6 +13,7 @@ from purejaxppo.reliability import (
     markdown,
     summarize,
 )
+from purejaxppo.study.results import runs_of_setting
 
 if TYPE_CHECKING:
     import xarray
@@ -41,8 +42,7 @@ def cautions(dataset: "xarray.Dataset") -> list[str]:
     """What a reader of the table should know beside it, a line each."""
     if "entropy" not in dataset:
         return []
-    entropy = dataset["entropy"].values.astype(np.float64)
-    collapsed = entropy_collapsed(entropy, dataset.attrs.get("action_dims", 0))
+    collapsed = np.concatenate([_collapsed(alone) for alone in _settings(dataset)])
     if not collapsed.any():
         return []
     return [
@@ -50,6 +50,22 @@ def cautions(dataset: "xarray.Dataset") -> list[str]:
         f"in {collapsed.sum()} of {collapsed.size} runs; a higher ent_coef, or an "
         f"ent_schedule, keeps them exploring."
     ]
+
+
+def _settings(dataset: "xarray.Dataset") -> list["xarray.Dataset"]:
+    """The results of each setting of a grid, whose updates may be of other numbers."""
+    if "setting" not in dataset.coords:
+        return [dataset]
+    number = range(len(dataset.attrs["settings"]))
+    return [runs_of_setting(dataset, i) for i in number]
+
+
+def _collapsed(dataset: "xarray.Dataset") -> np.ndarray:
+    entropy = dataset["entropy"].values.astype(np.float64)
+    if not entropy.size:  # It was not trained yet.
+        return np.zeros(len(entropy), bool)
+    dims = dataset.attrs.get("action_dims", 0)
+    return np.asarray(entropy_collapsed(entropy, dims))
 
 
 def write_brief(directory: Path, dataset: "xarray.Dataset", alpha: float) -> None:

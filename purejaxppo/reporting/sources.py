@@ -9,6 +9,7 @@ from purejaxppo.fields import flatten
 from purejaxppo.interchange import ReadingWarning, read
 from purejaxppo.reliability.records import Runs
 from purejaxppo.study import store
+from purejaxppo.study.grids import shown
 
 METRICS = {
     "episode_return": "training return",
@@ -52,11 +53,20 @@ def read_source(path: Path, **how: str | None) -> Source:
     config, environment = {}, {}
     if store.holds_study(path):
         job = store.read_job(path / store.CONFIG)
-        config = {**job._asdict(), **flatten(job.config)}
-        del config["config"]
+        config = {**job._asdict(), **flatten(job.config), **_grid(job)}
+        del config["config"], config["settings"]
         environment = store.read_environment(path)
     notes = [str(warning.message) for warning in caught]
     return Source(path, records, config, environment, notes)
+
+
+def _grid(job: store.Job) -> dict[str, Any]:
+    """The values that a grid gives to each of its fields, once each."""
+    names = job.settings[0] if job.settings else ()
+    return {
+        f"grid.{name}": tuple(dict.fromkeys(shown(s[name]) for s in job.settings))
+        for name in names
+    }
 
 
 def read_sources(

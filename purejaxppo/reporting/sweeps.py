@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from purejaxppo.reliability import Summary, summarize
+from purejaxppo.reliability import Summary, aggregates, summarize
 from purejaxppo.reliability.analysis import Plan, score_intervals
 from purejaxppo.reliability.curves import final_performance
 from purejaxppo.reliability.intervals import Interval
-from purejaxppo.study.grids import Setting, shown
+from purejaxppo.study.grids import Setting, label, shown
+from purejaxppo.study.results import runs_of_setting
 
 if TYPE_CHECKING:
     import xarray
@@ -23,6 +24,12 @@ SWEEP = "sweep"
 
 SHOWN = 20
 """Settings of a long table that the terminal shows."""
+
+TOGETHER = "setting"
+"""Column that all fields share in the terminal where there is no room for each."""
+
+ROOM, BORDER = 80, 3
+"""Characters of a terminal's line, and of what is between two columns."""
 
 
 class Ranked(NamedTuple):
@@ -44,7 +51,11 @@ class Ranked(NamedTuple):
 
 
 def rank(dataset: "xarray.Dataset", plan: Plan, by: str = "iqm") -> list[Ranked]:
-    """The settings of a study with a grid, the best one first, missing ones last.
+    """The settings of a study with a grid, the best one first.
+
+    What many settings reach, such as the most there is, their tails may tell apart. A
+    run without a return counts as the worst of all runs, so that no setting leads by
+    the few of its runs that survived; a setting without any comes last.
 
     Args:
         dataset: a study's results.
@@ -59,12 +70,24 @@ def rank(dataset: "xarray.Dataset", plan: Plan, by: str = "iqm") -> list[Ranked]
         raise ValueError("Expected a study with a grid, got one without settings.")
     settings = dataset.attrs["settings"]
     found = [_ranked(dataset, i, setting, plan) for i, setting in enumerate(settings)]
-    # What many settings reach, such as the most there is, the tail may tell apart.
-    worth = [
-        [-float(getattr(one.summary, name)) for one in found]
-        for name in ("mean", "cvar", by)
-    ]
-    return [found[i] for i in np.lexsort(worth)]  # NaN last.
+    seen = np.concatenate([one.scores[~np.isnan(one.scores)] for one in found])
+    lowest = seen.min(initial=np.inf)
+    worth = [_worth(one.scores, lowest, plan.alpha) for one in found]
+    keys = [[-of[name] for of in worth] for name in ("mean", "cvar", by)]
+    return [found[i] for i in np.lexsort(keys)]  # NaN last.
+
+
+def _worth(scores: np.ndarray, lowest: float, alpha: float) -> dict[str, float]:
+    """Each of `RANKS`, where runs without a return have the lowest one."""
+    missing = np.isnan(scores)
+    whole = scores if missing.all() else np.where(missing, lowest, scores)
+    return {
+        "iqm": float(aggregates.iqm(whole)),
+        "mean": float(aggregates.mean(whole)),
+        "median": float(aggregates.median(whole)),
+        "cvar": float(aggregates.cvar(whole, alpha)),
+        "worst": float(whole.min()),
+    }
 
 
 def check_rank(by: str) -> None:
@@ -77,15 +100,6 @@ def check_rank(by: str) -> None:
         raise ValueError(
             f"Expected rank_by to be one of {', '.join(RANKS)}, got {by!r}."
         )
-
-
-def runs_of_setting(dataset: "xarray.Dataset", number: int) -> "xarray.Dataset":
-    """The results of one setting's runs alone, without what others made longer."""
-    alone = dataset.isel(run=dataset["setting"].values == number)
-    alone = alone.isel(update=slice(0, int(alone["updates"].max())))
-    if alone["env_steps"].ndim == 2:
-        alone = alone.assign_coords(env_steps=("update", alone["env_steps"].values[0]))
-    return alone
 
 
 def _ranked(
@@ -116,7 +130,12 @@ def write_sweep(
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
     env, runs = dataset.attrs["env"], dataset.sizes["run"]
     title = f"# {env}: {len(ranked)} settings, {runs} runs"
-    parts = [title, _how(plan, by), "\n".join(lines), f"![{SWEEP}]({SWEEP}.png)"]
+    parts = [
+        title,
+        _how(ranked, plan, by),
+        "\n".join(lines),
+        f"![{SWEEP}]({SWEEP}.png)",
+    ]
     (directory / f"{SWEEP}.md").write_text("\n\n".join(parts) + "\n")
     _write_csv(directory / f"{SWEEP}.csv", ranked)
     figure = plots.settings_by_field(
@@ -125,7 +144,7 @@ def write_sweep(
             "IQM": np.asarray([one.summary.iqm for one in ranked]),
             f"CVaR {plan.alpha:.0%}": np.asarray([one.summary.cvar for one in ranked]),
         },
-        title=f"{env}, {runs // len(ranked)} runs each",
+        title=f"{env}: dots are settings of {runs // len(ranked)} runs, lines medians",
     )
     plots.save(figure, directory / f"{SWEEP}.png")
     return ranked
@@ -138,26 +157,58 @@ def render_sweep(ranked: list[Ranked], env: str, plan: Plan, by: str) -> "Table"
 
     more = len(ranked) - SHOWN
     table = Table(
-        title=Text(f"{env}: {len(ranked)} settings. {_how(plan, by)}"),
+        title=Text(f"{env}: {len(ranked)} settings. {_how(ranked, plan, by)}"),
         title_justify="left",
         caption=Text(f"and {more} more in {SWEEP}.csv" if more > 0 else ""),
     )
-    head = _columns(ranked, plan)
-    for i, name in enumerate(head):
-        fields = len(ranked[0].setting)
-        table.add_column(
-            Text(name), justify="right" if i > fields else "left", no_wrap=i > fields
-        )
-    for one in ranked[:SHOWN]:
-        table.add_row(*map(Text, _cells(one)))
+    best, names = ranked[:SHOWN], _columns(ranked, plan)[-4:]
+    # The tail's interval has no room here.
+    rows = [
+        [iqm, _figure(one.summary.cvar), worst, runs]
+        for one in best
+        for iqm, _, worst, runs in [_cells(one)[-4:]]
+    ]
+    columns = zip(names, *rows, strict=True)
+    taken = sum(_width(*column, whole=True) + BORDER for column in columns)
+    taken += len(str(len(ranked))) + BORDER + 1  # The numbers' column.
+    fields = _field_columns(best, ROOM - taken)
+    table.add_column("#", no_wrap=True)
+    for name, column in fields.items():
+        # Fields' names are folded, their values are not.
+        width = None if name == TOGETHER else _width(name, *column)
+        table.add_column(Text(name), width=width, overflow="fold")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    for one, *values, row in zip(best, *fields.values(), rows, strict=True):
+        table.add_row(*map(Text, (str(one.number), *values, *row)))
     return table
 
 
-def _how(plan: Plan, by: str) -> str:
+def _field_columns(ranked: list[Ranked], room: int) -> dict[str, list[str]]:
+    """The fields' values, in columns of their own where there is room for these."""
+    columns = {
+        name: [shown(one.setting[name]) for one in ranked] for name in ranked[0].setting
+    }
+    if sum(_width(name, *column) + BORDER for name, column in columns.items()) <= room:
+        return columns
+    return {TOGETHER: [label(one.setting) for one in ranked]}
+
+
+def _width(name: str, *column: str, whole: bool = False) -> int:
+    """Characters of a column, whose name may be folded or is shown as a whole."""
+    return max(*map(len, column), len(name) if whole else min(len(name), 6))
+
+
+def _how(ranked: list[Ranked], plan: Plan, by: str) -> str:
+    missing = any(int(one.summary.missing) for one in ranked)
+    told = (
+        " Statistics are of the runs that have a return; in the order of the settings "
+        "the others count as the worst run of all."
+    )
     return (
         f"Final returns, ranked by {by}; in brackets the {plan.confidence:.0%} "
-        "interval over runs. The best of many is best by luck, too: train it again "
-        "with other seeds before you say how good it is."
+        f"interval over runs.{told if missing else ''} The best of many is best by "
+        "luck, too: train it again with other seeds before you say how good it is."
     )
 
 
@@ -169,29 +220,41 @@ def _columns(ranked: list[Ranked], plan: Plan) -> list[str]:
 def _cells(one: Ranked) -> list[str]:
     """A setting's line of the table."""
     summary = one.summary
-    observed = int(summary.num_runs - summary.missing)
     return [
         str(one.number),
         *map(shown, one.setting.values()),
         _with_interval(one.intervals["iqm"]),
         _with_interval(one.intervals["cvar"]),
         _figure(summary.worst),
-        f"{observed}" if not summary.missing else f"{observed}/{summary.num_runs}",
+        _counts(summary),
     ]
+
+
+def _counts(summary: Summary) -> str:
+    """How many runs have a return, of how many, and how many diverged."""
+    observed = f"{int(summary.num_runs - summary.missing)}"
+    of = f"/{summary.num_runs}" if summary.missing else ""
+    diverged = _diverged(summary)
+    return observed + of + (f", {diverged} diverged" if diverged else "")
+
+
+def _diverged(summary: Summary) -> int:
+    """How many runs diverged."""
+    return round(float(summary.diverged) * summary.num_runs)
 
 
 def _with_interval(interval: Interval) -> str:
     if np.isnan(interval.estimate):
         return "n/a"
-    low, high = (f"{float(end):.3g}" for end in (interval.low, interval.high))
+    low, high = (_figure(float(end), 3) for end in (interval.low, interval.high))
     return f"{_figure(interval.estimate)} [{low}, {high}]"
 
 
-def _figure(value: Any) -> str:
-    """Four digits; never an exponent for a large return."""
+def _figure(value: Any, digits: int = 4) -> str:
+    """A few digits; never an exponent for a large return."""
     if np.isnan(value):
         return "n/a"
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
 
 
 def _write_csv(path: Path, ranked: list[Ranked]) -> None:
@@ -202,7 +265,8 @@ def _write_csv(path: Path, ranked: list[Ranked]) -> None:
         writer = csv.writer(file)
         intervals = [f"{k}_{end}" for k in ("iqm", "cvar") for end in ("low", "high")]
         fields = list(ranked[0].setting)
-        writer.writerow(["setting", *fields, *RANKS, *intervals, "runs", "missing"])
+        counted = "runs", "missing", "diverged"
+        writer.writerow(["setting", *fields, *RANKS, *intervals, *counted])
         for one in ranked:
             ends = [
                 float(getattr(one.intervals[name], end))
@@ -213,7 +277,8 @@ def _write_csv(path: Path, ranked: list[Ranked]) -> None:
             values = [
                 shown(v) if not _is_number(v) else v for v in one.setting.values()
             ]
-            counts = one.summary.num_runs, int(one.summary.missing)
+            found = one.summary
+            counts = found.num_runs, int(found.missing), _diverged(found)
             writer.writerow([one.number, *values, *worth, *ends, *counts])
 
 

@@ -118,11 +118,20 @@ def _read_report(path: Path, rollouts: str | None) -> Study:
     metrics = metrics_of(path)
     sources = [read_source(path, metric=name, rollouts=rollouts) for name in metrics]
     parts = [
-        Part(METRICS[name], METRICS[name], source.records[0])
+        Part(_part_name(runs, name, source, metrics), METRICS[name], runs)
         for name, source in zip(metrics, sources, strict=True)
+        for runs in source.records
     ]
     collapses = cautions(store.read_results(path))
     return Study(sources[0], parts, [c.removeprefix("Warning: ") for c in collapses])
+
+
+def _part_name(runs: Runs, metric: str, source: Source, metrics: list[str]) -> str:
+    """What a study's runs are called: by their return, or by setting of a grid."""
+    if len(source.records) == 1:
+        return METRICS[metric]
+    of = f", {METRICS[metric]}" if len(metrics) > 1 else ""
+    return f"{runs.algorithm}{of}"
 
 
 def write_report(study: Study, output: Path, plan: Plan) -> list[Part]:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from purejaxppo.fields import UnknownField
@@ -58,25 +59,42 @@ def _with(params: Any, path: list[str], value: Any) -> Any:
 
 def _like(name: str, value: Any, now: Any) -> Any:
     """A value in the kind of the one that it replaces."""
-    kind = _kind(now)
+    kind = kind_of(now)
     if kind is None:
         return value
-    given = np.asarray(value)
-    fits = {
-        "b": given.dtype.kind == "b",
-        "i": given.dtype.kind in "iuf" and bool((given == np.round(given)).all()),
-        "f": given.dtype.kind in "iuf",
-    }
-    if not fits[kind] or given.shape != np.shape(now):
-        of = f" of shape {np.shape(now)}" if np.shape(now) else ""
-        what = {"b": "bool", "i": "int", "f": "float"}[kind]
+    like = np.asarray(now)
+    held = like.astype(jax.dtypes.canonicalize_dtype(like.dtype))
+    given = _array(value)
+    if given.shape != held.shape or not _holds(held, kind, given):
+        of = f" of shape {held.shape}" if held.shape else ""
+        what = {"b": "bool", "i": f"a whole number of {held.dtype}", "f": "float"}[kind]
         raise ValueError(f"Expected env.{name} to be {what}{of}, got {value!r}.")
     if isinstance(now, bool | int | float):
         return type(now)(value)
-    return given.astype(np.asarray(now).dtype)
+    return given.astype(like.dtype)
 
 
-def _kind(value: Any) -> str | None:
+def _array(value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError:  # Of lists that are not equally long.
+        return np.asarray(None)
+
+
+def _holds(held: np.ndarray, kind: str, given: np.ndarray) -> bool:
+    """Whether JAX's type of a field has room for a value."""
+    if kind == "b":
+        return given.dtype.kind == "b"
+    if given.dtype.kind not in "iuf" or np.isnan(given).any():
+        return False
+    if kind == "f":
+        return True
+    bounds = np.iinfo(held.dtype)
+    whole = (given == np.round(given)) & (bounds.min <= given) & (given <= bounds.max)
+    return bool(whole.all())
+
+
+def kind_of(value: Any) -> str | None:
     """b, i or f of numbers and arrays of them; None of other things."""
     try:
         kind = np.asarray(value).dtype.kind

@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +16,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from purejaxppo.evaluation import Episodes, evaluate
 from purejaxppo.networks import Network
 from purejaxppo.study import store
-from purejaxppo.study.loading import Loaded, Policy, load
+from purejaxppo.study.groups import Group, variant_of
+from purejaxppo.study.loading import Loaded, Policy, read_group, read_study
+from purejaxppo.study.results import grid_attributes, grid_coordinates
+from purejaxppo.study.running import Study
+from purejaxppo.study.segments import Values
 from purejaxppo.study.sharding import AXIS, GRID, grid_mesh, over_grid, up_to_multiple
 from purejaxppo.training import PPO
 
@@ -42,8 +46,33 @@ class Played(NamedTuple):
     seconds: float = 0.0
 
 
+class _How(NamedTuple):
+    """How policies are played: the numbers of `play_policies`."""
+
+    episodes: int
+    seed: int
+    max_steps: int
+    chunk: int | None
+
+
+class _Batch(NamedTuple):
+    """Runs whose policies one program plays.
+
+    Attributes:
+      runs: `[B]`, their numbers in the study.
+      policies: arrays `[B, ...]`.
+      values: what else sets them apart, `[B, ...]` each.
+      make: the values of one run -> its algorithm, and its environment's parameters.
+    """
+
+    runs: np.ndarray
+    policies: Policy
+    values: Values
+    make: Callable[[Values], tuple[PPO, Any]]
+
+
 class _Program(NamedTuple):
-    """`play(policies, keys)`, compiled for `chunk` episodes of every run."""
+    """`play(rows, keys)`, compiled for `chunk` episodes of every run."""
 
     play: Any
     chunk: int
@@ -77,8 +106,10 @@ def evaluate_study(
       on_status: called before compiling, and after each chunk.
 
     Returns:
-      What `play_policies` gives, and `store.read_evaluation` reads. Training that goes
-      on removes it from the directory.
+      What `play_policies` gives, of all settings, and `store.read_evaluation` reads.
+      With a grid its coordinate `setting` says which one a run has, each field that has
+      numbers is one too, and the attribute `settings` has all of them. Training that
+      goes on removes it from the directory.
 
     Raises:
       ValueError: a number is out of range; the directory holds an evaluation already
@@ -91,17 +122,13 @@ def evaluate_study(
             f"Expected {directory} to hold no {store.EVALUATION}, but it does; pass "
             "--overwrite to replace it."
         )
-    loaded = load(directory, env=env, env_params=env_params, network=network)
+    study = read_study(directory, env, env_params, network)
+    batches = [_batch(study, group) for group in study.groups]
     if not os.access(directory, os.W_OK):
         raise ValueError(f"Expected {directory} to be writable.")
-    dataset = play_policies(
-        loaded,
-        episodes,
-        seed=seed,
-        max_steps=max_steps,
-        chunk=chunk,
-        on_status=on_status,
-    )
+    updates = store.read_environment(directory)["updates"]
+    how = _How(episodes, seed, max_steps, chunk)
+    dataset = _play_all(study, batches, how, updates, on_status)
     store.write_evaluation(directory, dataset)
     return dataset
 
@@ -140,22 +167,72 @@ def play_policies(
       ValueError: a number is out of range.
     """
     _check_numbers(episodes, seed, max_steps, chunk)
-    num_runs = loaded.study.num_seeds
-    on_status(Played(num_runs, 0, episodes))
-    mesh = grid_mesh(num_runs, episodes if chunk is None else min(chunk, episodes))
-    policies = _spread(loaded.policies, num_runs, mesh)
-    program = _compile(loaded, max_steps, policies, mesh, episodes, chunk)
-    began, columns = time.perf_counter(), []
-    for start in range(0, episodes, program.chunk):
-        played = program.play(policies, episode_keys(seed, start, program.chunk))
-        columns.append(jax.tree.map(np.asarray, played))
-        done = min(start + program.chunk, episodes)
-        on_status(Played(num_runs, done, episodes, time.perf_counter() - began))
-    outcome = jax.tree.map(
-        lambda *x: np.concatenate(x, axis=1)[:num_runs, :episodes], *columns
+    runs = np.arange(loaded.study.num_seeds)
+    alone = _Batch(
+        runs, loaded.policies, {}, lambda values: (loaded.ppo, loaded.env_params)
     )
-    attributes = {"episode_seed": seed, "max_steps": max_steps}
-    return _dataset(loaded, outcome, attributes)
+    how = _How(episodes, seed, max_steps, chunk)
+    return _play_all(loaded.study, [alone], how, loaded.updates, on_status)
+
+
+def _batch(study: Study, group: Group) -> _Batch:
+    """The runs of a group, whose numbers that differ are told to the program."""
+    algorithm = study.algorithm(group)
+
+    def make(values: Values) -> tuple[PPO, Any]:
+        return algorithm(values), variant_of(group, values).env_params
+
+    return _Batch(group.runs, read_group(study, group), group.values, make)
+
+
+def _play_all(
+    study: Study,
+    batches: list[_Batch],
+    how: _How,
+    updates: int,
+    on_status: Callable[[Played], None],
+) -> "xarray.Dataset":
+    """Play batch after batch, and put the outcomes together."""
+    num_runs, total = study.num_runs, how.episodes * len(batches)
+    on_status(Played(num_runs, 0, total))
+    done, seconds, columns = 0, 0.0, []
+    for batch in batches:
+        columns.append([])
+        for played, number, took in _play_batch(batch, how):
+            columns[-1].append(played)
+            seconds += took
+            on_status(Played(num_runs, done + number, total, seconds))
+        done += how.episodes
+    rows = [
+        jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, : how.episodes], *column)
+        for column in columns
+    ]
+    order = np.argsort(np.concatenate([batch.runs for batch in batches]))
+    outcome = jax.tree.map(lambda *x: np.concatenate(x)[order], *rows)
+    finite = np.concatenate([_finite(batch.policies) for batch in batches])[order]
+    attributes = {
+        "episode_seed": how.seed,
+        "max_steps": how.max_steps,
+        "updates": updates,
+    }
+    return _dataset(study, outcome, finite, attributes)
+
+
+def _play_batch(
+    batch: _Batch, how: _How
+) -> Iterator[tuple[dict[str, Episodes], int, float]]:
+    """Outcomes `[B, chunk]` of chunk after chunk, with episodes so far, and seconds."""
+    num_runs = len(batch.runs)
+    most = how.episodes if how.chunk is None else min(how.chunk, how.episodes)
+    mesh = grid_mesh(num_runs, most)
+    rows = _spread((batch.policies, dict(batch.values)), num_runs, mesh)
+    program = _compile(batch, rows, mesh, how)
+    for start in range(0, how.episodes, program.chunk):
+        began = time.perf_counter()
+        played = program.play(rows, episode_keys(how.seed, start, program.chunk))
+        outcome = jax.tree.map(lambda x: np.asarray(x)[:num_runs], played)
+        done = min(start + program.chunk, how.episodes)
+        yield outcome, done, time.perf_counter() - began
 
 
 def episode_keys(seed: int, start: int, count: int) -> jax.Array:
@@ -166,14 +243,15 @@ def episode_keys(seed: int, start: int, count: int) -> jax.Array:
 
 
 def _play(
-    loaded: Loaded, max_steps: int, policy: Policy, key: jax.Array
+    batch: _Batch, max_steps: int, row: tuple[Policy, Values], key: jax.Array
 ) -> dict[str, Episodes]:
     """One episode of one policy in each mode, scalars."""
-    ppo = loaded.ppo
+    policy, values = row
+    ppo, env_params = batch.make(values)
 
     def play(sampled: bool) -> Episodes:
         act, memory = partial(_act, ppo, policy, sampled), ppo.init_memory(1)
-        played = evaluate(key, act, ppo.env, loaded.env_params, 1, max_steps, memory)
+        played = evaluate(key, act, ppo.env, env_params, 1, max_steps, memory)
         return jax.tree.map(lambda x: x[0], played)
 
     return {mode: play(sampled) for mode, sampled in MODES.items()}
@@ -186,34 +264,27 @@ def _act(
     return ppo.act(policy, obs, memory, key if sampled else None)
 
 
-def _spread(policies: Policy, num_runs: int, mesh: Mesh) -> Policy:
-    """Policies on the devices that play them, padded with copies to fill the mesh."""
+def _spread(tree: Any, num_runs: int, mesh: Mesh) -> Any:
+    """Arrays of runs on the devices that play them, copies behind to fill the mesh."""
     rows = np.resize(np.arange(num_runs), up_to_multiple(num_runs, mesh.shape[AXIS]))
     sharding = NamedSharding(mesh, PartitionSpec(AXIS))
-    return jax.tree.map(lambda x: jax.device_put(x[rows], sharding), policies)
+    return jax.tree.map(lambda x: jax.device_put(x[rows], sharding), tree)
 
 
-def _compile(
-    loaded: Loaded,
-    max_steps: int,
-    policies: Policy,
-    mesh: Mesh,
-    episodes: int,
-    chunk: int | None,
-) -> _Program:
+def _compile(batch: _Batch, runs: Any, mesh: Mesh, how: _How) -> _Program:
     """Compile for chunks of at most `chunk` episodes, or of what memory bears."""
-    play = over_grid(partial(_play, loaded, max_steps), mesh)
+    play = over_grid(partial(_play, batch, how.max_steps), mesh)
     rows, columns = (mesh.shape[axis] for axis in GRID)
 
     def compiled(limit: int) -> _Program:
-        even = math.ceil(episodes / math.ceil(episodes / limit))
+        even = math.ceil(how.episodes / math.ceil(how.episodes / limit))
         size = up_to_multiple(even, columns)
         keys = jax.eval_shape(lambda: episode_keys(0, 0, size))
-        return _Program(play=play.lower(policies, keys).compile(), chunk=size)
+        return _Program(play=play.lower(runs, keys).compile(), chunk=size)
 
-    if chunk is not None:
-        return compiled(chunk)
-    of_each_run = EPISODES_AT_ONCE * rows // loaded.study.num_seeds
+    if how.chunk is not None:
+        return compiled(how.chunk)
+    of_each_run = EPISODES_AT_ONCE * rows // len(batch.runs)
     program = compiled(columns * max(1, of_each_run))
     share = WORKING_BYTES / max(1, _working_bytes(program))
     if share >= 1 or program.chunk == columns:
@@ -228,20 +299,26 @@ def _working_bytes(program: _Program) -> int:
 
 
 def _dataset(
-    loaded: Loaded, outcome: dict[str, Episodes], attributes: dict[str, Any]
+    study: Study,
+    outcome: dict[str, Episodes],
+    finite: np.ndarray,
+    attributes: dict[str, Any],
 ) -> "xarray.Dataset":
     """Outcomes `[runs, episodes]` with names."""
     import xarray
 
-    study, variables = loaded.study, {}
+    settings, variables = study.settings, {}
     for mode, episodes in outcome.items():
         for name, values in episodes._asdict().items():
             field = name.removeprefix("episode_")
             variables[f"{mode}_{field}"] = (("run", "episode"), values)
     return xarray.Dataset(
-        {**variables, "finite": ("run", _finite(loaded.policies))},
-        coords={"seed": ("run", study.seeds)},
-        attrs={"env": study.job.env, **attributes, "updates": loaded.updates},
+        {**variables, "finite": ("run", finite)},
+        coords={
+            "seed": ("run", study.seeds),
+            **grid_coordinates(settings, study.num_runs),
+        },
+        attrs={"env": study.job.env, **attributes, **grid_attributes(settings)},
     )
 
 

@@ -43,6 +43,8 @@ class LogUniform(NamedTuple):
         return float(self.low * (self.high / self.low) ** quantile)
 
 
+_RANGES = Uniform, LogUniform
+
 Domain: TypeAlias = Uniform | LogUniform | Sequence[Any]
 """What `sampled` draws a field's values from."""
 
@@ -91,11 +93,15 @@ def sampled(
       seed: of the draws.
 
     Raises:
-      ValueError: a range is empty, or a number is not positive.
+      ValueError: there is no field, a range is empty, or a number is not positive.
     """
-    if num_settings < 1:
-        raise ValueError(f"Expected num_settings to be >= 1, got {num_settings}.")
+    _check_whole("num_settings", num_settings, 1)
+    _check_whole("seed", seed, 0)
     check_size(num_settings)
+    if not domains:
+        raise ValueError("Expected at least one field to draw, got none.")
+    lists = {k: v for k, v in domains.items() if not isinstance(v, _RANGES)}
+    domains = {**domains, **(_columns(lists) if lists else {})}
     for name, domain in domains.items():
         check_domain(name, domain)
     draws = np.random.default_rng(seed).random((num_settings, len(domains)))
@@ -164,11 +170,13 @@ def settings_of(grid: Grid | None) -> tuple[Setting, ...]:
 
     Raises:
       ValueError: there are none, or more than `MOST_RUNS`; or they have not all the
-        same fields.
+        same fields; or it is no grid, or a value none that a file can hold.
     """
     if grid is None:
         return ({},)
-    settings = product(grid) if isinstance(grid, Mapping) else [dict(s) for s in grid]
+    if isinstance(grid, str) or not isinstance(grid, Iterable):
+        raise ValueError(f"Expected grid to be a dict or a list of them, got {grid!r}.")
+    settings = product(grid) if isinstance(grid, Mapping) else list(map(_setting, grid))
     if not settings or not settings[0]:
         raise ValueError("Expected grid to have at least one setting, got none.")
     check_size(len(settings))
@@ -194,18 +202,33 @@ def from_tables(tables: Mapping[str, Mapping[str, Any]]) -> list[Setting]:
       ValueError: a range cannot be read, or as the functions for each say.
     """
     grids: list[list[Setting]] = []
-    if table := tables.get("grid"):
+    given = {name: _dotted(table, name) for name, table in tables.items()}
+    if "grid" in given:
+        table = given["grid"]
         grids.append(product({k: _values(k, v) for k, v in table.items()}))
-    if table := tables.get("zip"):
-        grids.append(zipped({k: _values(k, v) for k, v in table.items()}))
-    if table := tables.get("sample"):
-        numbers = {"num_settings": table.get("num_settings"), "seed": table.get("seed")}
-        if numbers["num_settings"] is None:
+    if "zip" in given:
+        grids.append(zipped({k: _values(k, v) for k, v in given["zip"].items()}))
+    if "sample" in given:
+        table = given["sample"]
+        numbers = {k: table.pop(k) for k in ("num_settings", "seed") if k in table}
+        if "num_settings" not in numbers:
             raise ValueError("Expected sample.num_settings to be given, got none.")
-        given = {k: v for k, v in numbers.items() if v is not None}
-        domains = {k: domain_of(k, v) for k, v in table.items() if k not in numbers}
-        grids.append(sampled(domains, **given))
+        grids.append(sampled({k: domain_of(k, v) for k, v in table.items()}, **numbers))
     return crossed(*grids) if grids else []
+
+
+def _dotted(table: Any, prefix: str) -> dict[str, Any]:
+    """A file's table by dotted names, whether these were written in quotes or not."""
+    if not isinstance(table, Mapping):
+        raise ValueError(f"Expected {prefix} to be a table of fields, got {table!r}.")
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            inner = _dotted(value, f"{prefix}.{name}")
+            flat |= {f"{name}.{rest}": below for rest, below in inner.items()}
+        else:
+            flat[name] = value
+    return flat
 
 
 RANGES = {"log": (LogUniform, log_range), "linear": (Uniform, linear_range)}
@@ -271,13 +294,13 @@ def domain_of(field: str, given: Any) -> Domain:
     return RANGES[name][0](*numbers)
 
 
-def label(setting: Mapping[str, Any]) -> str:
+def label(setting: Mapping[str, Any], between: str = ", ") -> str:
     """A setting in one line, for tables and messages.
 
     >>> label({"learning_rate": 0.0003, "network.widths": (64, 64)})
     'learning_rate=0.0003, network.widths=64x64'
     """
-    return ", ".join(f"{name}={shown(value)}" for name, value in setting.items())
+    return between.join(f"{name}={shown(value)}" for name, value in setting.items())
 
 
 def shown(value: Any) -> str:
@@ -306,25 +329,44 @@ def check_size(number: int) -> None:
 def _columns(values: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
     columns = {}
     for name, column in values.items():
-        if isinstance(column, str) or not isinstance(column, Sequence | np.ndarray):
-            raise ValueError(f"Expected grid.{name} to be a list, got {column!r}.")
+        # An array of NumPy or JAX becomes a list.
+        column = getattr(column, "tolist", lambda column=column: column)()
+        if isinstance(column, str) or not isinstance(column, Sequence):
+            raise ValueError(
+                f"Expected the values of {name} to be a list, got {column!r}."
+            )
         if not len(column):
-            raise ValueError(f"Expected grid.{name} to have at least one value.")
-        columns[name] = [_python(value) for value in column]
+            raise ValueError(f"Expected {name} to have at least one value, got none.")
+        columns[name] = [_python(name, value) for value in column]
     if not columns:
         raise ValueError("Expected grid to have at least one field, got none.")
     return columns
 
 
-def _python(value: Any) -> Any:
-    """NumPy's numbers as Python's, so that a setting can be written to a file."""
-    return value.item() if isinstance(value, np.generic) else value
+def _setting(given: Any) -> Setting:
+    if not isinstance(given, Mapping):
+        raise ValueError(f"Expected a setting to be {{field: value}}, got {given!r}.")
+    return {name: _python(name, value) for name, value in given.items()}
+
+
+def _python(name: str, value: Any) -> Any:
+    """A value that a file can hold; arrays and their numbers become Python's."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return type(value)(_python(name, part) for part in value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(
+        f"Expected the values of {name} to be numbers, texts, none, or lists of them, "
+        f"got {value!r}; a technique's own fields have dotted names."
+    )
 
 
 def _drawn(domain: Domain, quantile: float) -> Any:
-    if isinstance(domain, Uniform | LogUniform):
+    if isinstance(domain, _RANGES):
         return domain.at(quantile)
-    return _python(domain[int(quantile * len(domain))])
+    return domain[int(quantile * len(domain))]
 
 
 def _spaced(domain: Uniform | LogUniform, num: int) -> list[float]:
@@ -340,6 +382,14 @@ def _rounded(value: float) -> float:
 def _check_num(name: str, num: int) -> None:
     if num < 2:
         raise ValueError(f"Expected {name} to have at least 2 values, got {num}.")
+    check_size(num)
+
+
+def _check_whole(name: str, number: Any, least: int) -> None:
+    if not isinstance(number, int) or isinstance(number, bool) or number < least:
+        raise ValueError(
+            f"Expected {name} to be a whole number >= {least}, got {number!r}."
+        )
 
 
 def check_domain(name: str, domain: Domain) -> None:
@@ -348,7 +398,7 @@ def check_domain(name: str, domain: Domain) -> None:
     Raises:
       ValueError: with the field.
     """
-    if not isinstance(domain, Uniform | LogUniform):
+    if not isinstance(domain, _RANGES):
         _columns({name: domain})
         return
     lowest = 0 if isinstance(domain, LogUniform) else -math.inf

@@ -1,19 +1,22 @@
 """Groups: the runs of a study that one program trains, and how it tells them apart."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from purejaxppo.config import Config
-from purejaxppo.fields import UnknownField, flatten, replace
+from purejaxppo.fields import UnknownField, flatten, leaves, replace
 from purejaxppo.study import env_fields
 from purejaxppo.study.grids import Setting, label
 from purejaxppo.training import PPO
 
 ENV = "env."
 """What the name of a field that is the environment's begins with."""
+
+
+_INTS = {leaf.name for leaf in leaves(Config) if leaf.kind in (int, int | None)}
 
 
 class Variant(NamedTuple):
@@ -61,17 +64,29 @@ def make_variants(
 
 def _variant(config: Config, env_params: Any, setting: Mapping[str, Any]) -> Variant:
     own = {k.removeprefix(ENV): v for k, v in setting.items() if k.startswith(ENV)}
-    rest = {k: v for k, v in setting.items() if not k.startswith(ENV)}
     try:
         return Variant(
-            config=replace(config, rest), env_params=env_fields.replace(env_params, own)
+            config=configured(config, setting),
+            env_params=env_fields.replace(env_params, own),
         )
     except UnknownField as error:
         known = [f"{ENV}{name}" for name in env_fields.flatten(env_params)]
-        raise UnknownField(error.name, [*error.known, *known]) from None
+        raise UnknownField(error.name, dict.fromkeys([*error.known, *known])) from None
     except ValueError as error:
         told = str(error).removesuffix(".")
         raise ValueError(f"{told} (setting {label(setting)}).") from None
+
+
+def configured(config: Config, setting: Mapping[str, Any]) -> Config:
+    """A config with those fields of a setting that are not the environment's."""
+    rest = {k: v for k, v in setting.items() if not k.startswith(ENV)}
+    return replace(config, {k: _whole(k, v) for k, v in rest.items()})
+
+
+def _whole(name: str, value: Any) -> Any:
+    """A range's whole number as the int that the field wants."""
+    fits = isinstance(value, float) and value.is_integer() and name in _INTS
+    return int(value) if fits else value
 
 
 def split(
@@ -137,22 +152,40 @@ def _differ(column: list[np.ndarray]) -> bool:
 
 def static_key(variant: Variant, env_static: bool = False) -> Any:
     """What must be the same of all runs of a program, hashable; see `split`."""
-    floats = _floats(variant.config)
-    config = {k: v for k, v in flatten(variant.config).items() if k not in floats}
+    config = flatten(variant.config)
+    floats = tuple(_floats(config))
+    rest = tuple((k, v) for k, v in config.items() if k not in floats)
     leaves, structure = jax.tree.flatten(variant.env_params)
-    kinds = tuple((np.shape(x), np.asarray(x).dtype.str) for x in leaves)
-    held = tuple(np.asarray(x).tobytes() for x in leaves) if env_static else ()
-    return tuple(config.items()), tuple(floats), structure, kinds, held
+    return rest, floats, structure, tuple(_kept(x, env_static) for x in leaves)
 
 
-def _floats(config: Config) -> dict[str, float]:
-    return {k: v for k, v in flatten(config).items() if isinstance(v, float)}
+def _kept(leaf: Any, whole: bool) -> Any:
+    """What of a leaf must be the same: its type, or all of it."""
+    if not _is_number(leaf):
+        return leaf if isinstance(leaf, Hashable) else id(leaf)
+    array = np.asarray(leaf)
+    return array.shape, array.dtype.str, array.tobytes() if whole else b""
+
+
+def _floats(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The floats of a flat config, those of NumPy and JAX included."""
+    return {
+        name: value
+        for name, value in flat.items()
+        if isinstance(value, float) or getattr(value, "shape", None) == ()
+    }
 
 
 def _traced(variant: Variant) -> dict[str, np.ndarray]:
     """All numbers of a variant that a program may take as arguments."""
-    numbers = _floats(variant.config) | _env_leaves(variant.env_params)
+    own = {k: v for k, v in _env_leaves(variant.env_params).items() if _is_number(v)}
+    numbers = _floats(flatten(variant.config)) | own
     return {name: _narrow(value) for name, value in numbers.items()}
+
+
+def _is_number(leaf: Any) -> bool:
+    """Whether a leaf of parameters is a number, or an array of them."""
+    return env_fields.kind_of(leaf) is not None
 
 
 def _narrow(leaf: Any) -> np.ndarray:
@@ -163,7 +196,10 @@ def _narrow(leaf: Any) -> np.ndarray:
 
 def _env_leaves(env_params: Any) -> dict[str, Any]:
     leaves, _ = jax.tree.flatten_with_path(env_params)
-    return {ENV + jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+    return {
+        ENV + jax.tree_util.keystr(path, simple=True, separator="."): leaf
+        for path, leaf in leaves
+    }
 
 
 def algorithm_of(
@@ -178,12 +214,16 @@ def algorithm_of(
     Returns:
       values of one run, by the names of `group.values`, traced -> its algorithm.
     """
+    return lambda values: make(*variant_of(group, values))
 
-    def algorithm(values: Mapping[str, jax.Array]) -> PPO:
-        own = {k: v for k, v in values.items() if not k.startswith(ENV)}
-        leaves, structure = jax.tree.flatten(group.env_params)
-        names = _env_leaves(group.env_params)
-        leaves = [values.get(k, x) for k, x in zip(names, leaves, strict=True)]
-        return make(replace(group.config, own), jax.tree.unflatten(structure, leaves))
 
-    return algorithm
+def variant_of(group: Group, values: Mapping[str, jax.Array]) -> Variant:
+    """A run's setting in full, given what sets it apart, as for `algorithm_of`."""
+    own = {k: v for k, v in values.items() if not k.startswith(ENV)}
+    leaves, structure = jax.tree.flatten(group.env_params)
+    names = _env_leaves(group.env_params)
+    leaves = [values.get(k, x) for k, x in zip(names, leaves, strict=True)]
+    return Variant(
+        config=replace(group.config, own),
+        env_params=jax.tree.unflatten(structure, leaves),
+    )

@@ -81,22 +81,7 @@ def load(
         this environment and network; or it has several settings, and none was named.
     """
     directory = Path(directory)
-    if not store.holds_study(directory):
-        raise ValueError(f"Expected a study in {directory}, found none.")
-    facts = store.read_environment(directory)
-    given = {"env": env, "env_params": env_params, "network": network}
-    _check_given(directory, facts.get("objects", ()), given)
-    job = store.read_job(directory / store.CONFIG)
-    study = Study(
-        config=job.config,
-        env=job.env if env is None else env,
-        num_seeds=job.num_seeds,
-        seed=job.seed,
-        output=directory,
-        env_params=env_params,
-        network=network,
-        grid=job.settings or None,
-    )
+    study = read_study(directory, env, env_params, network)
     number = _setting(study, setting)
     alone = study.of_setting(number)
     runs = np.arange(number * study.num_seeds, (number + 1) * study.num_seeds)
@@ -106,9 +91,41 @@ def load(
         ppo=ppo,
         env_params=alone.make_env()[1],
         policies=_read_policies(directory, ppo, study.groups, runs),
-        updates=_updates(directory, facts, study, runs),
+        updates=_updates(directory, study, runs),
         setting=number,
     )
+
+
+def read_study(
+    directory: Path, env: Any, env_params: Any, network: Network | None
+) -> Study:
+    """The study that a directory holds; see `load`."""
+    if not store.holds_study(directory):
+        raise ValueError(f"Expected a study in {directory}, found none.")
+    facts = store.read_environment(directory)
+    given = {"env": env, "env_params": env_params, "network": network}
+    _check_given(directory, facts.get("objects", ()), given)
+    job = store.read_job(directory / store.CONFIG)
+    return Study(
+        config=job.config,
+        env=job.env if env is None else env,
+        num_seeds=job.num_seeds,
+        seed=job.seed,
+        output=directory,
+        env_params=env_params,
+        network=network,
+        grid=job.settings or None,
+    )
+
+
+def read_group(study: Study, group: Group) -> Policy:
+    """The policies of all runs of a group, in the order of its runs.
+
+    Raises:
+      ValueError: as `load`.
+    """
+    ppo = study.algorithm(group._replace(values={}))({})
+    return _read_policies(Path(study.output or ""), ppo, study.groups, group.runs)
 
 
 def load_run(directory: Path | str, run: int, **objects: Any) -> tuple[Loaded, int]:
@@ -133,11 +150,9 @@ def load_run(directory: Path | str, run: int, **objects: Any) -> tuple[Loaded, i
     return load(directory, setting=setting, **objects), row
 
 
-def _updates(
-    directory: Path, facts: dict[str, Any], study: Study, runs: np.ndarray
-) -> int:
+def _updates(directory: Path, study: Study, runs: np.ndarray) -> int:
     if len(study.settings) == 1:
-        return facts["updates"]
+        return store.read_environment(directory)["updates"]
     return int(store.read_results(directory)["updates"][runs].max())
 
 
@@ -167,7 +182,7 @@ def _read_policies(
     state = jax.eval_shape(ppo.init, jax.random.key(0))
     like = Policy(**{name: getattr(state, name) for name in Policy._fields})
     number = next(i for i, group in enumerate(groups) if runs[0] in group.runs)
-    saved = hosts.named(_read_parameters(directory, number))
+    saved = hosts.named(_read_parameters(directory, number, groups[number]))
     num_runs = len(groups[number].runs)
     ours = {k: (num_runs, *x.shape) for k, x in hosts.named(like).items()}
     theirs = {k: x.shape for k, x in saved.items()}
@@ -183,10 +198,12 @@ def _read_policies(
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def _read_parameters(directory: Path, group: int) -> Any:
-    if not (directory / store.PARAMETERS).exists():
-        raise ValueError(f"Expected {store.PARAMETERS} in {directory}, found none.")
-    return store.read_tree(directory / store.PARAMETERS / str(group))
+def _read_parameters(directory: Path, number: int, group: Group) -> Any:
+    path = directory / store.PARAMETERS / str(number)
+    if not path.exists():
+        of = f" of {group.name}" if path.parent.exists() and group.name else ""
+        raise ValueError(f"Expected {store.PARAMETERS}{of} in {directory}, found none.")
+    return store.read_tree(path)
 
 
 def _shown(shape: tuple[int, ...] | None) -> str:

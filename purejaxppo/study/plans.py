@@ -146,7 +146,12 @@ def _free_bytes() -> int:
     free = _read_number("/proc/meminfo", "MemAvailable:", 1024) or pages
     group = Path("/sys/fs/cgroup")
     most, used = (_read_number(group / f"memory.{name}") for name in ("max", "current"))
-    return min(free, max(0, most - used)) if most and used else free
+    if not most or not used:
+        return free
+    # The system gives back what it keeps of files as soon as memory is wanted.
+    files = ("inactive_file ", "active_file ")
+    used -= sum(_read_number(group / "memory.stat", name) or 0 for name in files)
+    return min(free, max(0, most - used))
 
 
 def _read_number(path: Path | str, name: str = "", unit: int = 1) -> int | None:
@@ -174,9 +179,13 @@ def fitting(
       ValueError: not even one run for each device fits.
     """
     num_chunks = math.ceil(num_runs / min(num_runs, most or num_runs))
+    limit = max(limit, 1)  # Nothing is free: one run for each device is tried.
     while True:
         programs = compiled(math.ceil(num_runs / num_chunks))
         needed = program_bytes(programs)
+        if most is not None and programs.size > most:  # Filled up for all devices.
+            num_chunks += 1
+            continue
         if needed <= limit:
             return programs
         if programs.size <= programs.sharding.mesh.shape[AXIS]:

@@ -66,11 +66,20 @@ def merge(
         "seed": ("run", seeds),
         "updates": ("run", updates),
         "env_steps": _env_steps(batch_sizes, width),
-        **_grid_coordinates(settings, num_runs),
+        **grid_coordinates(settings, num_runs),
     }
-    if settings[0]:
-        attributes = {**attributes, "settings": [_plain(s) for s in settings]}
+    attributes = {**attributes, **grid_attributes(settings)}
     return make_dataset(metrics, coordinates, attributes)
+
+
+def grid_attributes(settings: Sequence[Setting]) -> dict[str, Any]:
+    """All settings of a grid, as `settings`; nothing if there is no grid."""
+    if not settings[0]:
+        return {}
+    table = [
+        {name: _plain(value) for name, value in setting.items()} for setting in settings
+    ]
+    return {"settings": table}
 
 
 def _nothing(name: str, dtype: np.dtype, shape: tuple[int, int]) -> np.ndarray:
@@ -85,7 +94,8 @@ def _env_steps(batch_sizes: np.ndarray, width: int) -> Any:
     return ("run", "update"), steps * batch_sizes[:, None]
 
 
-def _grid_coordinates(settings: Sequence[Setting], num_runs: int) -> dict[str, Any]:
+def grid_coordinates(settings: Sequence[Setting], num_runs: int) -> dict[str, Any]:
+    """The setting of each run, and the values of each field that has numbers."""
     if not settings[0]:
         return {}
     number = np.arange(num_runs) // (num_runs // len(settings))
@@ -98,6 +108,17 @@ def _grid_coordinates(settings: Sequence[Setting], num_runs: int) -> dict[str, A
     return coordinates
 
 
-def _plain(setting: Setting) -> dict[str, Any]:
-    """A setting as JSON has it."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in setting.items()}
+def runs_of_setting(dataset: "xarray.Dataset", number: int) -> "xarray.Dataset":
+    """The results of one setting's runs alone, without what others made longer."""
+    alone = dataset.isel(run=dataset["setting"].values == number)
+    alone = alone.isel(update=slice(0, int(alone["updates"].max())))
+    if alone["env_steps"].ndim == 2:
+        alone = alone.assign_coords(env_steps=("update", alone["env_steps"].values[0]))
+    return alone
+
+
+def _plain(value: Any) -> Any:
+    """A value as `config.toml` gives it back, so that resuming changes nothing."""
+    if isinstance(value, tuple | list):
+        return [_plain(part) for part in value]
+    return "none" if value is None else value

@@ -7,15 +7,27 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from purejaxppo.reliability.plots import facets, style, words
+from purejaxppo.reliability.plots import facets, style
 
 _COLUMNS = 3
 """Panels beside each other at most."""
 
+_SIDE_BY_SIDE = 8
+"""Values that stand beside each other, each with its name; more stand on a scale."""
+
+_BINS = 6
+"""Groups of equally many settings that a line on a scale is drawn through."""
+
 _WIDE = 30.0
 """Ratio of the greatest value to the least from which on a scale is logarithmic."""
+
+_LETTERS = 30
+"""Letters of names that a panel of a third of the width has room for in a line."""
+
+_APART = 0.16
+"""Between the dots of two statistics where values stand side by side."""
 
 _COLORS = style.CENTRE, style.TAIL
 
@@ -31,8 +43,9 @@ def settings_by_field(
 ) -> Figure:
     """Draw statistics of each setting over the values of each field.
 
-    A dot is a setting; a line joins the medians over all settings with the same value
-    of the field, where values repeat.
+    A dot is a setting. A line joins the medians over all settings with the same value
+    of the field, or of neighbouring ones where they are many; of values without an
+    order the medians are dashes.
 
     Args:
         settings: field -> value, the same fields in each.
@@ -51,13 +64,20 @@ def settings_by_field(
                 f"{np.shape(values)}."
             )
     fields = list(settings[0]) if settings else []
-    columns = max(1, min(_COLUMNS, len(fields)))
+    columns = 2 if len(fields) == 4 else max(1, min(_COLUMNS, len(fields)))
     rows = max(1, math.ceil(len(fields) / columns))
     figure = style.new_figure(width, 0.5 + 2.1 * rows)
     facets.headline(figure, title)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).reshape(-1)
     for axes, field in zip(panels, fields, strict=False):
-        _panel(axes, field, [setting[field] for setting in settings], statistics)
+        values = [setting[field] for setting in settings]
+        ordered = all(map(_is_number, values))
+        if ordered and len(set(values)) > _SIDE_BY_SIDE:
+            _on_scale(axes, np.asarray(values, float), statistics)
+        else:
+            _side_by_side(axes, values, ordered, statistics, _LETTERS * 3 // columns)
+        style.tidy(axes, "y")
+        axes.set_xlabel(field)
     for axes in panels[len(fields) :]:
         axes.set_visible(False)
     for axes in panels[::columns]:
@@ -67,50 +87,76 @@ def settings_by_field(
     return figure
 
 
-def _panel(
-    axes: Axes, field: str, values: list[Any], statistics: Mapping[str, np.ndarray]
+def _side_by_side(
+    axes: Axes,
+    values: list[Any],
+    ordered: bool,
+    statistics: Mapping[str, np.ndarray],
+    letters: int,
 ) -> None:
-    style.tidy(axes, "both")
-    axes.set_xlabel(field)
-    place = _places(axes, values)
-    for (name, column), color in zip(statistics.items(), _COLORS, strict=False):
-        column = np.asarray(column, float)
-        where = np.unique(place)
-        # A line through values that were drawn would only join the dots.
-        repeated = 2 * len(where) <= len(place) or len(place) == 1
-        dots = {"color": color, "alpha": 0.45, "markersize": 5}
-        axes.plot(place, column, ".", **dots, label=None if repeated else name)
-        if repeated:
-            middle = [_median(column[place == x]) for x in where]
-            axes.plot(where, middle, "-", color=color, label=name)
-
-
-def _places(axes: Axes, values: list[Any]) -> np.ndarray:
-    """Where the values stand: numbers on their scale, others side by side."""
-    if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
-        place = np.asarray(values, float)
-        if place.min() > 0 and place.max() / place.min() >= _WIDE:
-            axes.set_xscale("log")
-            axes.xaxis.set_minor_formatter(NullFormatter())
-            words.plain_numbers(axes.xaxis)
+    """Values beside each other by name, numbers in their order."""
+    kinds = sorted(set(values)) if ordered else list(dict.fromkeys(map(_name, values)))
+    names = [_name(kind) for kind in kinds]
+    place = np.asarray([kinds.index(v if ordered else _name(v)) for v in values])
+    where = np.arange(len(kinds))
+    for i, (name, column) in enumerate(statistics.items()):
+        shift, column = _APART * (i - (len(statistics) - 1) / 2), np.asarray(column)
+        _dots(axes, place + shift, column, i)
+        middle = np.asarray([_median(column[place == x]) for x in where])
+        if ordered:
+            axes.plot(where + shift, middle, "-", color=_COLORS[i], label=name)
         else:
-            axes.set_xlim(*_with_margin(place))
-            words.plain_numbers(axes.xaxis, 5)
-        return place
-    names = list(dict.fromkeys(map(_name, values)))
-    axes.set_xticks(range(len(names)), names)
-    return np.asarray([names.index(_name(value)) for value in values], float)
+            axes.plot(
+                where + shift,
+                middle,
+                "_",
+                color=_COLORS[i],
+                markersize=14,
+                markeredgewidth=2,
+                label=name,
+            )
+    axes.set_xlim(-0.5, len(kinds) - 0.5)
+    slanted = sum(map(len, names)) + len(names) > letters
+    turn: Any = {"rotation": 30, "ha": "right"} if slanted else {}
+    axes.set_xticks(where, names, **turn)
 
 
-def _with_margin(place: np.ndarray) -> tuple[float, float]:
-    margin = 0.05 * float(np.ptp(place)) or 0.05 * abs(float(place[0])) or 1.0
-    return float(place.min()) - margin, float(place.max()) + margin
+def _on_scale(
+    axes: Axes, place: np.ndarray, statistics: Mapping[str, np.ndarray]
+) -> None:
+    """Many numbers on their scale, with a line through groups of neighbours."""
+    if place.min() > 0 and place.max() / place.min() >= _WIDE:
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    groups = np.array_split(np.argsort(place, kind="stable"), _BINS)
+    where = [float(np.median(place[group])) for group in groups]
+    for i, (name, column) in enumerate(statistics.items()):
+        column = np.asarray(column)
+        _dots(axes, place, column, i)
+        middle = [_median(column[group]) for group in groups]
+        axes.plot(where, middle, "-", color=_COLORS[i], label=name)
+
+
+def _dots(axes: Axes, place: np.ndarray, column: np.ndarray, number: int) -> None:
+    color = _COLORS[number]
+    axes.plot(place, column, ".", color=color, alpha=0.45, markersize=5)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _name(value: Any) -> str:
     if isinstance(value, tuple | list):
-        return "x".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        return "x".join(map(_name, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return (
+        str(value).lower() if value is None or isinstance(value, bool) else str(value)
+    )
 
 
 def _median(values: np.ndarray) -> float:
