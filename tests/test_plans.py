@@ -210,15 +210,9 @@ def test_a_study_in_chunks_is_the_study_at_once():
     assert one.needs[0].bytes > several.needs[0].bytes > 0
     assert one.needs[0].update_seconds > 0
     assert np.isfinite(one.seconds)
+    small = study.plan(Means(memory_gib=0.75 * one.needs[0].bytes / GIB))
+    assert len(small.chunks) > 1
+    assert small.needs[0].bytes <= small.limit < one.needs[0].bytes
     assert one.num_devices == jax.device_count()
-    assert whole.identical(study.run())
     assert chunked.episode_return.any()
     xarray.testing.assert_allclose(chunked, whole, rtol=2e-3, atol=2e-4)
-
-
-def test_chunks_follow_from_memory():
-    study = Study(CONFIG, probes.Cut(), 1, grid=GRID)
-    needed = study.plan().needs[0].bytes
-    plan = study.plan(Means(memory_gib=0.75 * needed / GIB))
-    assert len(plan.chunks) > 1
-    assert plan.needs[0].bytes <= plan.limit == int(0.75 * needed)

@@ -15,7 +15,7 @@ import xarray
 import purejaxppo as ppo
 from envs import probes
 from purejaxppo import cli, interchange
-from purejaxppo.commands import machine, planning
+from purejaxppo.commands import machine, planning, trainings
 from purejaxppo.fields import replace
 from purejaxppo.reliability import plots
 from purejaxppo.reliability.analysis import Plan as Analysis
@@ -445,7 +445,7 @@ def test_no_setting_leads_by_the_runs_that_survived(tmp_path):
     assert float(ranked[1].summary.iqm) == 400.0
     assert (tmp_path / "sweep.png").stat().st_size > 5_000
     told = (tmp_path / "sweep.md").read_text()
-    assert "| 1 | 0.9 | 400 [400, 400] | n/a | 400 | 2/8 |" in told
+    assert "| 1 | 0.9 | 400 [n/a] | n/a | 400 | 2/8 |" in told
     assert "| 2 | 0.95 | n/a | n/a | n/a | 0/8 |" in told
     assert "the others count as the worst run of all" in told
     with (tmp_path / "sweep.csv").open() as file:
@@ -509,6 +509,14 @@ def lines(axes):
     return {str(line.get_label()): line for line in axes.get_lines()}
 
 
+def x_of(axes, name):
+    return np.asarray(lines(axes)[name].get_xdata()).tolist()
+
+
+def y_of(axes, name):
+    return np.asarray(lines(axes)[name].get_ydata()).tolist()
+
+
 def ticks(axes):
     return [text.get_text() for text in axes.get_xticklabels()]
 
@@ -525,9 +533,9 @@ def test_few_values_stand_side_by_side():
     assert (clip.get_xlabel(), gamma.get_xlabel()) == ("clip_eps", "gamma")
     assert ticks(clip) == ["none", "0.2"]
     assert ticks(gamma) == ["0.5", "0.9", "0.99"]  # Numbers in their order.
-    assert heights(lines(clip)["IQM"]) == [2.0, 5.0]
-    assert heights(lines(gamma)["IQM"]) == [4.5, 2.0, 2.5]
-    assert heights(lines(gamma)["CVaR"]) == [3.5, 1.0, 1.5]
+    assert y_of(clip, "IQM") == [2.0, 5.0]
+    assert y_of(gamma, "IQM") == [4.5, 2.0, 2.5]
+    assert y_of(gamma, "CVaR") == [3.5, 1.0, 1.5]
     # Values without an order are not joined.
     assert lines(gamma)["IQM"].get_linestyle() == "-"
     assert lines(clip)["IQM"].get_linestyle() == "None"
@@ -539,9 +547,8 @@ def test_many_values_stand_on_a_scale():
     figure = plots.settings_by_field(settings, {"IQM": np.arange(18.0)})
     rate, gamma = figure.axes
     assert (rate.get_xscale(), gamma.get_xscale()) == ("log", "linear")
-    assert heights(lines(rate)["IQM"]) == [1, 4, 7, 10, 13, 16]
-    places = np.asarray(lines(rate)["IQM"].get_xdata(), float)
-    np.testing.assert_allclose(places, rates[1::3])
+    assert y_of(rate, "IQM") == [1, 4, 7, 10, 13, 16]
+    np.testing.assert_allclose(x_of(rate, "IQM"), rates[1::3])
     figure.draw_without_rendering()
     assert "0.001" in ticks(rate)
     assert not any("$" in text for text in ticks(rate))
@@ -555,8 +562,7 @@ def test_panels_fill_their_rows(fields, rows, columns):
     figure = plots.settings_by_field(settings, {"IQM": np.ones(1)})
     place = figure.axes[0].get_subplotspec()
     assert place is not None
-    spec = place.get_gridspec()
-    assert (spec.nrows, spec.ncols) == (rows, columns)
+    assert place.get_geometry()[:2] == (rows, columns)
     assert sum(axes.get_visible() for axes in figure.axes) == fields
     with pytest.raises(ValueError) as caught:
         plots.settings_by_field(settings, {"IQM": np.ones(2)})
@@ -572,16 +578,11 @@ def test_a_sweep_from_the_command_line(swept, capsys, tmp_path):
     output = str(tmp_path / "cut")
     seeds = ("--num-seeds", "2", "--seed", "5")
     command = ("sweep", ENV, *OPTIONS, *seeds, *SWEPT, "--output", output)
-    out = printed(capsys, *command, "--dry-run")
-    assert out.startswith("2 groups of settings, one compilation each.")
+    out = printed(capsys, *command, "--yes", "--log", "csv")
     assert "16 runs (8 settings x 2 seeds) of envs.probes:Cut, 2,048 env steps" in out
-    assert "num_steps=16; gamma x 2," in out
-    assert not (tmp_path / "cut").exists()
-
-    out = printed(capsys, *command, "--log", "csv")
     assert "8 settings. Final returns, ranked by iqm" in out
     job, wanted = store.read_job(tmp_path / "cut" / "config.toml"), swept[0].job
-    assert job == wanted._replace(config=job.config)
+    assert job == wanted._replace(config=replace(wanted.config, {"gamma": 0.9}))
     found = store.read_results(tmp_path / "cut")
     assert found.attrs["settings"] == swept[1].attrs["settings"]
     xarray.testing.assert_allclose(found, swept[1], rtol=2e-3, atol=2e-4)
@@ -594,20 +595,31 @@ def test_a_sweep_from_the_command_line(swept, capsys, tmp_path):
     told = refused(capsys, *command)
     assert told.startswith("Expected output to hold no study, but")
     # What is complete is not trained again.
-    assert "8 settings" in printed(capsys, *command, "--resume")
+    out = printed(capsys, *command, "--resume", "--rank-by", "cvar")
+    assert "ranked by cvar" in out
     assert "8 settings" in printed(capsys, "resume", output)
 
 
-def test_a_config_file_sweeps_again(folder, capsys, tmp_path):
-    again = ("--config", str(folder / "config.toml"), "--output", str(tmp_path / "two"))
-    out = printed(capsys, "sweep", *again, "--yes", "--rank-by", "cvar")
-    assert "ranked by cvar" in out
-    text = (tmp_path / "two" / "config.toml").read_text()
-    assert text == (folder / "config.toml").read_text()
-    told = refused(capsys, "sweep", *again, "--gamma", "0.5")
+def test_a_config_file_sweeps_again(swept, capsys, tmp_path):
+    path = str(swept[0].output / "config.toml")
+    command: Any = cli.parse_command(("sweep", "--config", path, "--num-seeds", "3"))
+    study = trainings.make_study(command)
+    assert study.settings == swept[0].settings
+    assert study.job == swept[0].job._replace(num_seeds=3)
+    told = refused(capsys, "sweep", "--config", path, "--gamma", "0.5")
     assert told == "Expected gamma as an option or in the grid, got both."
-    out = printed(capsys, "sweep", *again, "--grid", "vf_coef=0.1,0.2", "--dry-run")
+    another = ("--grid", "vf_coef=0.1,0.2", "--output", str(tmp_path / "two"))
+    out = printed(capsys, "sweep", "--config", path, *another)
+    assert out.startswith("1 group of settings, one compilation each.")
     assert "4 runs (2 settings x 2 seeds)" in out
+    job = store.read_job(tmp_path / "two" / "config.toml")
+    assert job.settings == ({"vf_coef": 0.1}, {"vf_coef": 0.2})
+
+
+def test_a_grid_may_make_a_config_of_what_is_none_without_it():
+    """Batches of 256 steps exceed the 128 of a run; those of the grid do not."""
+    command: Any = cli.parse_command(("sweep", ENV, *OPTIONS, *SWEPT))
+    assert trainings.make_study(command).config == replace(TINY, {"gamma": 0.9})
 
 
 def test_a_file_written_by_hand(capsys, tmp_path):

@@ -246,6 +246,8 @@ def _diverged(summary: Summary) -> int:
 def _with_interval(interval: Interval) -> str:
     if np.isnan(interval.estimate):
         return "n/a"
+    if np.isnan(interval.low) or np.isnan(interval.high):
+        return f"{_figure(interval.estimate)} [n/a]"
     low, high = (_figure(float(end), 3) for end in (interval.low, interval.high))
     return f"{_figure(interval.estimate)} [{low}, {high}]"
 

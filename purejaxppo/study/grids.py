@@ -329,8 +329,7 @@ def check_size(number: int) -> None:
 def _columns(values: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
     columns = {}
     for name, column in values.items():
-        # An array of NumPy or JAX becomes a list.
-        column = getattr(column, "tolist", lambda column=column: column)()
+        column = getattr(column, "tolist", lambda x=column: x)()  # Of an array.
         if isinstance(column, str) or not isinstance(column, Sequence):
             raise ValueError(
                 f"Expected the values of {name} to be a list, got {column!r}."
