@@ -12,7 +12,7 @@ from rich.console import Console
 from purejaxppo.commands import machine
 from purejaxppo.commands.grids import parse_tables
 from purejaxppo.commands.options import Positional, given_fields, needed, option
-from purejaxppo.commands.planning import render_plan
+from purejaxppo.commands.planning import confirm, render_plan
 from purejaxppo.commands.progress import StudyProgress, shown_warnings
 from purejaxppo.config import Config
 from purejaxppo.fields import replace
