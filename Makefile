@@ -34,6 +34,8 @@ benchmark: $(READY)
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.reliability
+	$(BIN)/python -m benchmarks.sweep --steps 20_000
+	$(BIN)/python -m benchmarks.footprint
 
 # The constraints' versions are those that this machine's tests ran with.
 constraints: $(READY)

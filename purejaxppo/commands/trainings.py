@@ -259,14 +259,17 @@ def _means(command: Using) -> Means:
 
 def _dry_run(study: Study, means: Means) -> int:
     """Show the plan of a study."""
-    _show_plan(study, study.plan(means), Console(quiet=not hosts.is_first()))
+    console = Console(quiet=not hosts.is_first())
+    _show_groups(study, console)
+    console.print(render_plan(study, study.plan(means)))
     return 0
 
 
-def _show_plan(study: Study, plan: Plan, console: Console) -> None:
-    groups = counted(len(plan.groups), "group")
-    console.print(f"{groups} of settings, one compilation each.", highlight=False)
-    console.print(render_plan(study, plan))
+def _show_groups(study: Study, console: Console) -> None:
+    """Say how often there is to be compiled, before it begins."""
+    if study.grid is not None:
+        groups = counted(len(study.groups), "group")
+        console.print(f"{groups} of settings, one compilation each.", highlight=False)
 
 
 def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> int:
@@ -277,11 +280,12 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
     progress = StudyProgress(console)
 
     def show_plan(plan: Plan) -> None:
-        _show_plan(study, plan, console)
+        console.print(render_plan(study, plan))
         if isinstance(command, Sweep) and not command.yes and not resume:
             progress.bar.stop()  # Else it would write over the question.
             confirm(plan, console)
 
+    _show_groups(study, console)
     with shown_warnings(console), progress as show:
         dataset = study.run(
             overwrite=overwrite,

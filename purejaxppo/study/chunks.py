@@ -152,12 +152,15 @@ def _of_policies(state: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in state.items() if k.partition(".")[0] in POLICY}
 
 
-def check_masks(metrics: dict[str, np.ndarray], who: Callable[[int], str]) -> None:
+def check_masks(
+    metrics: dict[str, np.ndarray], who: Callable[[int], str], start: int = 0
+) -> None:
     """Refuse to go on with an environment that at some step allowed no action.
 
     Args:
       metrics: `[runs, updates]` each.
       who: number of a run -> what a message calls it.
+      start: number of the first update.
 
     Raises:
       ValueError: with run and update.
@@ -168,5 +171,5 @@ def check_masks(metrics: dict[str, np.ndarray], who: Callable[[int], str]) -> No
     run, update = np.argwhere(masked)[0]
     raise ValueError(
         f"Expected observation.{MASK} to allow an action at each step, got none at "
-        f"{masked[run, update]} steps of update {update} of {who(int(run))}."
+        f"{masked[run, update]} steps of update {start + update} of {who(int(run))}."
     )

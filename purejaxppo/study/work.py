@@ -199,7 +199,7 @@ class Work:
         for segment in training.segments():
             updates = segment.stop - segment.start
             self.steps += updates * group.config.batch_size * len(runs)
-            check_masks(training.metrics, self._who(chunk))
+            check_masks(segment.metrics, self._who(chunk), segment.start)
             self.logger.log(self._logged(chunk, segment))
             on_status(self._status(chunk, segment))
             if hosts.any_of(stop_asked.is_set()):
