@@ -20,16 +20,18 @@ from purejaxppo.commands.trainings import (
     Resume,
     Sweep,
     Train,
-    Training,
+    Wanted,
     run_resume,
     run_sweep,
     run_train,
 )
+from purejaxppo.commands.tunings import Tune, run_tune
 from purejaxppo.fields import nearest
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "train": (Train, run_train),
     "sweep": (Sweep, run_sweep),
+    "tune": (Tune, run_tune),
     "resume": (Resume, run_resume),
     "evaluate": (Evaluate, run_evaluate),
     "export": (Export, run_export),
@@ -100,7 +102,7 @@ def parse_command(arguments: Sequence[str]) -> Any:
 
 def _full(kind: type, meant: bool) -> type:
     """A command's options; those of the config's fields where it is the one meant."""
-    return with_fields(kind) if meant and issubclass(kind, Training) else kind
+    return with_fields(kind) if meant and issubclass(kind, Wanted) else kind
 
 
 def _subcommand(name: str) -> Any:

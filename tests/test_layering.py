@@ -50,6 +50,7 @@ LAYERS = [
     {"study"},
     {"exporting", "interchange"},
     {"reporting"},
+    {"tuning"},
     {"commands"},
     {"cli"},
 ]

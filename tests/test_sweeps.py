@@ -784,6 +784,16 @@ def test_a_yes_is_a_yes(answer, monkeypatch):
     assert terminal.asked == ["Train 16 runs, about 2 min 0 s? [y/N] "]
 
 
+def test_several_processes_are_not_asked(monkeypatch):
+    terminal: Any = Terminal("y")
+    monkeypatch.setattr(sys, "stdin", terminal)
+    monkeypatch.setattr(planning, "MANY_RUNS", 15)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ValueError, match="Expected --yes for a study as large as this"):
+        planning.confirm(MUCH, terminal)
+    assert terminal.asked == []
+
+
 @pytest.mark.parametrize("answer", ["", "n", "yess"])
 def test_all_else_is_a_no(answer, monkeypatch):
     terminal: Any = Terminal(answer)

@@ -7,6 +7,42 @@ from pathlib import Path
 import jax
 
 
+def join_hosts(
+    coordinator: str | None, num_processes: int | None, process_id: int | None
+) -> None:
+    """Become one of several processes that train one study; before JAX starts.
+
+    Args:
+      coordinator: HOST:PORT of the first process; "auto" where the cluster tells
+        (SLURM, Kubernetes, Open MPI, Cloud TPU); None to stay alone.
+      num_processes: how many there are, if the cluster does not tell.
+      process_id: which one this is, from 0 on, if the cluster does not tell.
+
+    Raises:
+      ValueError: a part is missing, or they do not come together.
+    """
+    if coordinator is None:
+        if num_processes is not None or process_id is not None:
+            raise ValueError("Expected --coordinator with --num-processes, got none.")
+        return
+    parts = num_processes, process_id
+    if coordinator != "auto" and (":" not in coordinator or None in parts):
+        raise ValueError(
+            "Expected --coordinator HOST:PORT with --num-processes and --process-id, "
+            f"or auto, got {coordinator!r}, {num_processes} and {process_id}."
+        )
+    # What several CPU hosts speak through; other platforms have their own.
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    address = None if coordinator == "auto" else coordinator
+    try:
+        jax.distributed.initialize(address, num_processes, process_id)
+    except (ValueError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0].removesuffix(".")
+        raise ValueError(
+            f"Expected the processes to come together at {coordinator}: {first}."
+        ) from None
+
+
 def use_this_machine() -> None:
     """Make every CPU core a device and keep compiled programs; before JAX starts.
 

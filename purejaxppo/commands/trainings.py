@@ -23,7 +23,7 @@ from purejaxppo.reliability.analysis import Plan as Analysis
 from purejaxppo.reporting import cautions, summaries, write_brief
 from purejaxppo.reporting.sweeps import check_rank, render_sweep, write_sweep
 from purejaxppo.reporting.words import counted
-from purejaxppo.study import Means, Plan, Study, store
+from purejaxppo.study import Means, Plan, Study, hosts, store
 from purejaxppo.study.grids import Setting, from_tables
 from purejaxppo.study.groups import configured
 
@@ -39,8 +39,17 @@ class Using:
     """Runs that are trained at once, at most."""
     memory_gib: Annotated[float | None, option("FLOAT", "most of what is free")] = None
     """Memory of each device."""
+    devices_per_run: int = 1
+    """Devices that share a run by its environments: for one large run."""
     checkpoint_minutes: float = 5.0
     """Minutes between checkpoints."""
+    coordinator: Annotated[str | None, option("HOST:PORT|auto", "none")] = None
+    """Where several processes, on this host or others, come together for one study;
+    auto where the cluster tells: SLURM, Kubernetes, Open MPI, Cloud TPU."""
+    num_processes: Annotated[int | None, option("INT", "what the cluster tells")] = None
+    """Number of these processes."""
+    process_id: Annotated[int | None, option("INT", "what the cluster tells")] = None
+    """Which of them this is, from 0 on."""
     allow_changes: bool = False
     """Resume with other versions, code or devices, at the price of other bits."""
     log: Annotated[str, option("csv,tensorboard,wandb", "none")] = "none"
@@ -50,7 +59,7 @@ class Using:
 
 
 @dataclasses.dataclass
-class Training(Using):
+class Wanted:
     """What is trained."""
 
     env: Annotated[Positional[str | None], option("ENV", "that of --config")] = None
@@ -65,6 +74,12 @@ class Training(Using):
     """A published system's hyperparameters (see `purejaxppo list presets`)."""
     config: Annotated[Path | None, option("FILE", "none")] = None
     """A study's config.toml: the same study again, but for what is given here."""
+
+
+@dataclasses.dataclass
+class Training(Wanted, Using):
+    """What is trained, and how."""
+
     overwrite: bool = False
     """Replace the study that the output directory holds."""
     resume: bool = False
@@ -123,7 +138,7 @@ def run_resume(command: Resume) -> int:
     if not path.exists():
         raise ValueError(f"Expected a study in {command.directory}, found none.")
     check_alpha(command.alpha)
-    machine.use_this_machine()
+    _use_machine(command)
     study = Study(**_of_job(store.read_job(path)), output=command.directory)
     return _train(command, study, overwrite=False, resume=True)
 
@@ -133,10 +148,15 @@ def _run(command: Training) -> int:
     study = make_study(command)
     if isinstance(command, Sweep) and study.grid is None:
         raise ValueError("Expected --grid, --zip or --sample, got none.")
-    machine.use_this_machine()
+    _use_machine(command)
     if command.dry_run:
         return _dry_run(study, _means(command))
     return _train(command, study, overwrite=command.overwrite, resume=command.resume)
+
+
+def _use_machine(command: Using) -> None:
+    machine.use_this_machine()
+    machine.join_hosts(command.coordinator, command.num_processes, command.process_id)
 
 
 def make_study(command: Training) -> Study:
@@ -145,14 +165,29 @@ def make_study(command: Training) -> Study:
     Raises:
       ValueError: a field is unknown or out of range; or no environment is given.
     """
-    path, preset = command.config, command.preset
+    output, path = command.output, command.config
+    if output is None and command.env:
+        output = Path("runs") / folder(command.env)
+    if command.resume and output is not None and (path or command.preset) is None:
+        path = output / store.CONFIG
+    job = make_job(command, path)
+    return Study(**_of_job(job), output=output or Path("runs") / folder(job.env))
+
+
+def make_job(command: Wanted, path: Path | None) -> store.Job:
+    """What arguments ask for, on top of a file or of `--preset`.
+
+    Args:
+      command: the arguments.
+      path: of a study's config.toml; None for none.
+
+    Raises:
+      ValueError: both are given; a field is unknown or out of range; or no environment
+        is given.
+    """
+    preset = command.preset
     if path is not None and preset is not None:
         raise ValueError("Expected at most one of --preset and --config, got both.")
-    output = command.output
-    if output is None and command.env:
-        output = Path("runs") / _folder(command.env)
-    if command.resume and output is not None and (path or preset) is None:
-        path = output / store.CONFIG
     start = Config() if preset is None else make_preset(preset)
     job = store.Job("", 1, 0, start) if path is None else store.read_job(path)
     env = command.env or job.env
@@ -163,13 +198,12 @@ def make_study(command: Training) -> Study:
     for name in fields:
         if settings and name in settings[0]:
             raise ValueError(f"Expected {name} as an option or in the grid, got both.")
-    job = job._replace(
+    return job._replace(
         env=env,
         config=_base(job.config, fields, settings[0] if settings else {}),
         settings=tuple(settings),
         **{name: value for name, value in given.items() if value is not None},
     )
-    return Study(**_of_job(job), output=output or Path("runs") / _folder(env))
 
 
 def _base(config: Config, fields: dict[str, Any], setting: Setting) -> Config:
@@ -182,7 +216,7 @@ def _base(config: Config, fields: dict[str, Any], setting: Setting) -> Config:
         return configured(config, {**fields, **setting})
 
 
-def _settings(command: Training) -> list[Setting]:
+def _settings(command: Wanted) -> list[Setting]:
     """The settings that a sweep asks for; none where it does not."""
     if not isinstance(command, Sweep):
         return []
@@ -204,10 +238,10 @@ def _of_job(job: store.Job) -> dict[str, Any]:
     return given
 
 
-def _folder(env: str) -> str:
+def folder(env: str) -> str:
     """A folder's name for an id, that of one's own environment included.
 
-    >>> _folder("CartPole-v1"), _folder("../mine/walk.py:Walk")
+    >>> folder("CartPole-v1"), folder("../mine/walk.py:Walk")
     ('CartPole-v1', 'mine-walk.py-Walk')
     """
     return re.sub(r"[^\w.-]+", "-", env).strip(".-")
@@ -221,7 +255,7 @@ def _means(command: Using) -> Means:
 
 def _dry_run(study: Study, means: Means) -> int:
     """Show the plan of a study."""
-    _planned(study, means, Console())
+    _planned(study, means, Console(quiet=not hosts.is_first()))
     return 0
 
 
@@ -236,7 +270,8 @@ def _planned(study: Study, means: Means, console: Console) -> Plan:
 
 def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> int:
     """Train a study, show and write what came out."""
-    console, directory = Console(), Path(study.output or "")
+    console = Console(quiet=not hosts.is_first())
+    directory = Path(study.output or "")
     loggers = make_loggers(command.log)
     progress = StudyProgress(console)
     asks = isinstance(command, Sweep) and not command.yes and not resume
@@ -259,7 +294,8 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
             on_status=show,
             loggers=loggers,
         )
-    _show(console, directory, dataset, command)
+    if hosts.is_first():
+        _show(console, directory, dataset, command)
     console.print(f"Study in {directory}", highlight=False)
     facts = store.read_environment(directory)
     if facts["status"] == "complete":

@@ -15,7 +15,7 @@ from purejaxppo.study.segments import (
     Programs,
     Segment,
     Values,
-    filled,
+    fill,
     first_runs,
     run_segments,
     start_runs,
@@ -80,14 +80,14 @@ class Training:
         fresh, structure = jax.tree.flatten(self.state)
         names = hosts.named(self.state)
         leaves = [
-            hosts.as_key(self._filled(saved["state"][name]), like)
+            hosts.as_key(self._placed(saved["state"][name], like), like)
             for name, like in zip(names, fresh, strict=True)
         ]
         self.state = jax.tree.unflatten(structure, leaves)
 
-    def _filled(self, rows: np.ndarray) -> jax.Array:
+    def _placed(self, rows: np.ndarray, like: jax.Array) -> jax.Array:
         """What a checkpoint has, whose filling may be of another size."""
-        return filled(self.programs, rows[: self.num_runs])
+        return fill(rows[: self.num_runs], self.programs.size, like.sharding)
 
     def segments(self) -> Iterator[Segment]:
         """Advance to the end, segment by segment, with a checkpoint now and then."""

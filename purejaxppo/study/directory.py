@@ -9,7 +9,7 @@ import numpy as np
 
 from purejaxppo import loggers
 from purejaxppo.fields import flatten
-from purejaxppo.study import store
+from purejaxppo.study import hosts, store
 from purejaxppo.study.chunks import Outcome
 from purejaxppo.study.grids import Setting, label
 from purejaxppo.study.groups import Group
@@ -30,7 +30,7 @@ class Task(NamedTuple):
       job: as `config.toml` has it.
       objects: names of what was given as Python objects.
       groups: of runs.
-      algorithm: of a group.
+      algorithm: of a group, for a mesh axis that its environments are spread over.
       seeds: of all runs.
       settings: of the grid.
       attributes: what the results say of the environment.
@@ -40,7 +40,7 @@ class Task(NamedTuple):
     job: store.Job
     objects: tuple[str, ...]
     groups: Sequence[Group]
-    algorithm: Callable[[Group], Algorithm]
+    algorithm: Callable[[Group, str | None], Algorithm]
     seeds: np.ndarray
     settings: Sequence[Setting]
     attributes: dict[str, Any]
@@ -156,12 +156,23 @@ def leave(
 ) -> None:
     """Leave results and policies, without an evaluation of earlier policies.
 
-    The note that the study is complete comes last: whatever happens until then, it can
-    be resumed.
+    All processes take part. The note that the study is complete comes last: whatever
+    happens until then, it can be resumed.
     """
-    store.write_results(output, task.dataset(outcomes))
-    store.remove(output / store.EVALUATION)
-    store.remove(output / store.PARAMETERS)
+
+    def begin() -> None:
+        store.write_results(output, task.dataset(outcomes))
+        store.remove(output / store.EVALUATION)
+        store.remove(output / store.PARAMETERS)
+
+    def finish() -> None:
+        store.sync(output)
+        updates = max(outcome.update for _, outcome in outcomes)
+        write_facts(output, task, updates, seconds, complete)
+        if complete:
+            store.remove(output / store.CHUNKS)
+
+    hosts.first_does(begin, "write the results")
     for number, group in enumerate(task.groups):
         found = [(c, x.policies) for c, x in outcomes if c.group == number]
         rows = [policies for _, policies in found if policies is not None]
@@ -169,10 +180,7 @@ def leave(
             tree = {k: np.concatenate([row[k] for row in rows]) for k in rows[0]}
             path = output / store.PARAMETERS / str(number)
             store.write_tree(path, store.nested(tree))
-    updates = max(outcome.update for _, outcome in outcomes)
-    write_facts(output, task, updates, seconds, complete)
-    if complete:
-        store.remove(output / store.CHUNKS)
+    hosts.first_does(finish, "write the results")
 
 
 def write_facts(

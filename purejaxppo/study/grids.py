@@ -103,7 +103,7 @@ def sampled(
     lists = {k: v for k, v in domains.items() if not isinstance(v, _RANGES)}
     domains = {**domains, **(_columns(lists) if lists else {})}
     for name, domain in domains.items():
-        _check_domain(name, domain)
+        check_domain(name, domain)
     draws = np.random.default_rng(seed).random((num_settings, len(domains)))
     return [
         {
@@ -146,7 +146,7 @@ def log_range(low: float, high: float, num: int) -> list[float]:
     Raises:
       ValueError: the bounds are not 0 < low < high, or `num` is below 2.
     """
-    _check_domain("log_range", LogUniform(low, high))
+    check_domain("log_range", LogUniform(low, high))
     _check_num("log_range", num)
     return _spaced(LogUniform(low, high), num)
 
@@ -160,7 +160,7 @@ def linear_range(low: float, high: float, num: int) -> list[float]:
     Raises:
       ValueError: the bounds are not low < high, or `num` is below 2.
     """
-    _check_domain("linear_range", Uniform(low, high))
+    check_domain("linear_range", Uniform(low, high))
     _check_num("linear_range", num)
     return _spaced(Uniform(low, high), num)
 
@@ -213,7 +213,7 @@ def from_tables(tables: Mapping[str, Mapping[str, Any]]) -> list[Setting]:
         numbers = {k: table.pop(k) for k in ("num_settings", "seed") if k in table}
         if "num_settings" not in numbers:
             raise ValueError("Expected sample.num_settings to be given, got none.")
-        grids.append(sampled({k: _domain(k, v) for k, v in table.items()}, **numbers))
+        grids.append(sampled({k: domain_of(k, v) for k, v in table.items()}, **numbers))
     return crossed(*grids) if grids else []
 
 
@@ -273,7 +273,15 @@ def _values(field: str, given: Any) -> Sequence[Any]:
     return RANGES[name][1](numbers[0], numbers[1], int(numbers[2]))
 
 
-def _domain(field: str, given: Any) -> Domain:
+def domain_of(field: str, given: Any) -> Domain:
+    """What a field is drawn from: a range from its text, or what is given already.
+
+    >>> domain_of("learning_rate", "log(1e-5, 1e-2)")
+    LogUniform(low=1e-05, high=0.01)
+
+    Raises:
+      ValueError: the text looks like a range of two numbers, and is none.
+    """
     found = read_range(given) if isinstance(given, str) else None
     if found is None:
         return given
@@ -383,8 +391,14 @@ def _check_whole(name: str, number: Any, least: int) -> None:
         )
 
 
-def _check_domain(name: str, domain: Domain) -> None:
+def check_domain(name: str, domain: Domain) -> None:
+    """Refuse a range that is empty, or a list without values.
+
+    Raises:
+      ValueError: with the field.
+    """
     if not isinstance(domain, _RANGES):
+        _columns({name: domain})
         return
     lowest = 0 if isinstance(domain, LogUniform) else -math.inf
     if not lowest < domain.low < domain.high < math.inf:

@@ -1,6 +1,6 @@
 """Groups: the runs of a study that one program trains, and how it tells them apart."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -95,6 +95,7 @@ def split(
     num_seeds: int,
     *,
     env_static: bool = False,
+    always: Collection[str] = (),
 ) -> list[Group]:
     """Split runs into groups; run `i * num_seeds + j` has setting i and seed j.
 
@@ -106,25 +107,33 @@ def split(
       settings: the settings.
       num_seeds: runs of each.
       env_static: the environment's parameters may not differ either.
+      always: config fields that are among a group's values even where they do not
+        differ, so that its program serves other settings too.
     """
     members: dict[Any, list[int]] = {}
     for i, variant in enumerate(variants):
-        members.setdefault(_static(variant, env_static), []).append(i)
+        members.setdefault(static_key(variant, env_static), []).append(i)
     return [
-        _group([variants[i] for i in of], [settings[i] for i in of], of, num_seeds)
+        _group(
+            [variants[i] for i in of], [settings[i] for i in of], of, num_seeds, always
+        )
         for of in members.values()
     ]
 
 
 def _group(
-    variants: list[Variant], settings: list[Setting], of: list[int], num_seeds: int
+    variants: list[Variant],
+    settings: list[Setting],
+    of: list[int],
+    num_seeds: int,
+    always: Collection[str],
 ) -> Group:
     runs = np.asarray(of)[:, None] * num_seeds + np.arange(num_seeds)
     traced = [_traced(variant) for variant in variants]
     differing = {
         name: np.repeat(np.stack(column), num_seeds, axis=0)
         for name in traced[0]
-        if _differ(column := [values[name] for values in traced])
+        if _differ(column := [values[name] for values in traced]) or name in always
     }
     first = settings[0]
     alike = {k: v for k, v in first.items() if all(s[k] == v for s in settings)}
@@ -141,8 +150,8 @@ def _differ(column: list[np.ndarray]) -> bool:
     return any(not np.array_equal(x, column[0]) for x in column)
 
 
-def _static(variant: Variant, env_static: bool) -> Any:
-    """What must be the same of all runs of a program, hashable."""
+def static_key(variant: Variant, env_static: bool = False) -> Any:
+    """What must be the same of all runs of a program, hashable; see `split`."""
     config = flatten(variant.config)
     floats = tuple(_floats(config))
     rest = tuple((k, v) for k, v in config.items() if k not in floats)

@@ -19,6 +19,9 @@ class Means(Technique):
     memory_gib: float | None = field(
         None, POSITIVE, "Memory of each device, in GiB (none: most of what is free)."
     )
+    devices_per_run: int = field(
+        1, POSITIVE, "Devices that share a run by its environments."
+    )
     checkpoint_minutes: float = field(
         5.0, NON_NEGATIVE, "Minutes between checkpoints of the runs under way."
     )

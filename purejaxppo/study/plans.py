@@ -12,6 +12,7 @@ import numpy as np
 
 from purejaxppo.study.groups import Group
 from purejaxppo.study.segments import Programs, filled, start_runs
+from purejaxppo.study.sharding import AXIS
 
 GIB = 2**30
 USABLE = 0.85
@@ -187,7 +188,7 @@ def fitting(
             continue
         if needed <= limit:
             return programs
-        if programs.size <= programs.sharding.num_devices:
+        if programs.size <= programs.sharding.mesh.shape[AXIS]:
             raise ValueError(
                 f"Expected one run to fit {limit / GIB:.3g} GiB of each device, got "
                 f"{needed / GIB:.3g} GiB; fewer num_envs, num_steps or a smaller "

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from purejaxppo.study import hosts
 from purejaxppo.study.groups import Group
 from purejaxppo.study.means import Means
 from purejaxppo.study.plans import (
@@ -18,15 +19,20 @@ from purejaxppo.study.plans import (
     program_bytes,
 )
 from purejaxppo.study.segments import Algorithm, Programs, compile_programs
+from purejaxppo.study.sharding import ENV_AXIS
 
 
 class Programmer:
     """Compiles the programs of groups, each once."""
 
     def __init__(
-        self, groups: Sequence[Group], algorithm: Callable[[Group], Algorithm]
+        self,
+        groups: Sequence[Group],
+        algorithm: Callable[[Group, str | None], Algorithm],
+        devices_per_run: int = 1,
     ) -> None:
         self.groups, self.algorithm = groups, algorithm
+        self.devices_per_run = devices_per_run
         self._compiled: dict[tuple[int, int], Programs] = {}
 
     def programs(self, group: int, num_runs: int) -> Programs:
@@ -34,8 +40,13 @@ class Programmer:
         key = group, num_runs
         if key not in self._compiled:
             of = self.groups[group]
+            axis = ENV_AXIS if self.devices_per_run > 1 else None
             self._compiled[key] = compile_programs(
-                self.algorithm(of), of.values, num_runs, of.config.num_updates
+                self.algorithm(of, axis),
+                of.values,
+                num_runs,
+                of.config.num_updates,
+                self.devices_per_run,
             )
         return self._compiled[key]
 
@@ -65,7 +76,7 @@ def make_plan(
       ValueError: a run does not fit a device's memory.
     """
     given = means.memory_gib
-    limit = device_limit() if given is None else int(given * GIB)
+    limit = int(hosts.agree(device_limit()) if given is None else given * GIB)
     needs, found, num_devices = [], [], 1
     for number, group in enumerate(programmer.groups):
         programs = _programs(programmer, number, limit, means, chunks)

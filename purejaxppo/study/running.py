@@ -127,8 +127,21 @@ class Study:
         env, env_params = self.make_env()
         return self._ppo(env, self.config, env_params)
 
-    def _ppo(self, env: Environment, config: Config, env_params: Any) -> PPO:
-        return make_ppo(config, env, env_params, network=self.network, loss=self.loss)
+    def _ppo(
+        self,
+        env: Environment,
+        config: Config,
+        env_params: Any,
+        axis_name: str | None = None,
+    ) -> PPO:
+        return make_ppo(
+            config,
+            env,
+            env_params,
+            network=self.network,
+            loss=self.loss,
+            axis_name=axis_name,
+        )
 
     def make_env(self) -> tuple[Environment, Any]:
         """The environment that the study trains on, and its parameters."""
@@ -150,12 +163,19 @@ class Study:
             return groups
         return split(variants, settings, num_seeds, env_static=True)
 
-    def algorithm(self, group: Group) -> Algorithm:
-        """The algorithm of a group's runs, see `groups.algorithm_of`."""
+    def algorithm(self, group: Group, axis_name: str | None = None) -> Algorithm:
+        """The algorithm of a group's runs, see `groups.algorithm_of`.
+
+        Args:
+          group: one of `groups`.
+          axis_name: a mesh axis that each run is spread over, see `make_ppo`.
+        """
         env, _ = self.make_env()
-        return algorithm_of(
-            group, lambda config, env_params: self._ppo(env, config, env_params)
-        )
+
+        def make(config: Config, env_params: Any) -> PPO:
+            return self._ppo(env, config, env_params, axis_name)
+
+        return algorithm_of(group, make)
 
     def _traces(self, group: Group) -> bool:
         """Whether the environment bears to be told its parameters when it runs."""
@@ -203,7 +223,8 @@ class Study:
         Raises:
           ValueError: a run does not fit a device's memory.
         """
-        return make_plan(Programmer(self.groups, self.algorithm), means, self.seeds)
+        programmer = Programmer(self.groups, self.algorithm, means.devices_per_run)
+        return make_plan(programmer, means, self.seeds)
 
     def run(
         self,

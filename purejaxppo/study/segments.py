@@ -3,16 +3,25 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from purejaxppo.study import hosts
-from purejaxppo.study.sharding import AXIS, over_runs, padded, run_mesh
-from purejaxppo.training import PPO, Metrics, TrainState
+from purejaxppo.study.sharding import (
+    ALL,
+    AXIS,
+    EACH,
+    ENV_AXIS,
+    over_runs,
+    padded,
+    run_mesh,
+)
+from purejaxppo.training import PER_ENV, PPO, Metrics, TrainState
 
 SEGMENT_SECONDS = 0.5
 LONGEST_SEGMENT = 256
@@ -56,7 +65,11 @@ class Programs(NamedTuple):
 
 
 def compile_programs(
-    algorithm: Algorithm, values: Values, num_runs: int, num_updates: int
+    algorithm: Algorithm,
+    values: Values,
+    num_runs: int,
+    num_updates: int,
+    devices_per_run: int = 1,
 ) -> Programs:
     """Compile both programs, side by side.
 
@@ -68,9 +81,12 @@ def compile_programs(
       values: for their names, types and shapes; the number of runs may be another.
       num_runs: how many runs are trained at once; there may be some more, as filling.
       num_updates: of a run.
+      devices_per_run: that share a run by its environments; with several of them the
+        algorithm is that for the mesh axis `ENV_AXIS`.
     """
     began = time.perf_counter()
-    mesh = run_mesh(num_runs)
+    mesh = run_mesh(num_runs, devices_per_run)
+    whole = _specs(mesh)
     size, longest = padded(num_runs, mesh), min(num_updates, LONGEST_SEGMENT)
     seeds = jax.ShapeDtypeStruct((size,), jnp.uint32)
     index = jax.ShapeDtypeStruct((), jnp.int32)
@@ -78,9 +94,10 @@ def compile_programs(
         name: jax.ShapeDtypeStruct((size, *np.shape(x)[1:]), x.dtype)
         for name, x in values.items()
     }
-    init = over_runs(_start(algorithm), mesh, (0, 0)).lower(shapes, seeds)
-    states, axes = init.out_info, (0, 0, None, None)
-    advance = over_runs(_segment(algorithm, longest), mesh, axes, donate=(1,))
+    init = over_runs(_start(algorithm), mesh, (EACH, EACH), whole).lower(shapes, seeds)
+    states, given = init.out_info, (EACH, whole, ALL, ALL)
+    segment = _segment(algorithm, longest)
+    advance = over_runs(segment, mesh, given, (whole, EACH), donate=(1,))
     with ThreadPoolExecutor(1) as pool:
         # It runs once, so that optimizing it would take longer than it saves.
         options = {"xla_backend_optimization_level": 0}
@@ -89,12 +106,21 @@ def compile_programs(
         return Programs(
             init=compiling.result(),
             advance=compiled,
-            sharding=NamedSharding(mesh, PartitionSpec(AXIS)),
+            sharding=NamedSharding(mesh, EACH),
             size=size,
             longest=longest,
             num_updates=num_updates,
             seconds=time.perf_counter() - began,
         )
+
+
+def _specs(mesh: Mesh) -> Any:
+    """How a state is split: by its environments, too, where devices share a run."""
+    if ENV_AXIS not in mesh.shape:
+        return EACH
+    return jax.tree.map(
+        lambda on: PartitionSpec(AXIS, ENV_AXIS) if on else EACH, PER_ENV
+    )
 
 
 def _start(algorithm: Algorithm) -> Callable[[Values, jax.Array], TrainState]:
@@ -130,12 +156,13 @@ def _segment(
 
 def filled(programs: Programs, rows: Any) -> Any:
     """NumPy arrays `[runs, ...]` on the devices, copies of the first rows behind."""
+    place = partial(fill, size=programs.size, sharding=programs.sharding)
+    return jax.tree.map(place, rows)
 
-    def fill(x: np.ndarray) -> jax.Array:
-        rows = x[np.resize(np.arange(len(x)), programs.size)]
-        return hosts.spread(rows, programs.sharding)
 
-    return jax.tree.map(fill, rows)
+def fill(rows: np.ndarray, size: int, sharding: Sharding) -> jax.Array:
+    """Rows and copies of the first ones behind them, `[size, ...]`, on the devices."""
+    return hosts.spread(rows[np.resize(np.arange(len(rows)), size)], sharding)
 
 
 def start_runs(programs: Programs, values: Values, seeds: np.ndarray) -> TrainState:

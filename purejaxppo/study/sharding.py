@@ -2,25 +2,46 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-AXIS = "run"
+AXIS, ENV_AXIS = "run", "env"
 GRID = AXIS, "episode"
 
 
-def run_mesh(num_runs: int) -> Mesh:
-    """A mesh of as many devices as there is work for: all, or one for each run."""
-    devices = jax.devices()[:num_runs]
-    return Mesh(devices, (AXIS,))
+def run_mesh(num_runs: int, devices_per_run: int = 1) -> Mesh:
+    """A mesh of as many devices as there is work for: all, or some for each run.
+
+    Args:
+      num_runs: that are trained at once.
+      devices_per_run: that share a run by its environments; with several of them the
+        mesh has the axis `env` besides `run`.
+
+    Raises:
+      ValueError: there are not so many devices.
+    """
+    devices, share = jax.devices(), devices_per_run
+    if share > len(devices):
+        raise ValueError(
+            f"Expected devices_per_run to be at most {len(devices)}, the number of "
+            f"devices, got {share}."
+        )
+    rows = len(devices) // share
+    if jax.process_count() == 1:  # Else each process must have a part in it.
+        rows = min(rows, num_runs)
+    grid = np.asarray(devices[: rows * share])
+    if share == 1:
+        return Mesh(grid, (AXIS,))
+    return Mesh(grid.reshape(rows, share), (AXIS, ENV_AXIS))
 
 
 def padded(num_runs: int, mesh: Mesh) -> int:
-    """The least multiple of the mesh's size that holds `num_runs` runs."""
-    return up_to_multiple(num_runs, mesh.size)
+    """The least multiple of the mesh's runs that holds `num_runs` runs."""
+    return up_to_multiple(num_runs, mesh.shape[AXIS])
 
 
 def up_to_multiple(number: int, divisor: int) -> int:
@@ -32,10 +53,18 @@ def up_to_multiple(number: int, divisor: int) -> int:
     return math.ceil(number / divisor) * divisor
 
 
+EACH = PartitionSpec(AXIS)
+"""Of what every run has."""
+
+ALL = PartitionSpec()
+"""Of what all runs share."""
+
+
 def over_runs(
     function: Callable[..., Any],
     mesh: Mesh,
-    in_axes: Sequence[int | None] = (0,),
+    in_specs: Sequence[Any] = (EACH,),
+    out_specs: Any = EACH,
     donate: tuple[int, ...] = (),
 ) -> Any:
     """`jit` of `function` over a leading axis of runs, which is split over the mesh.
@@ -43,26 +72,27 @@ def over_runs(
     Args:
       function: of one run.
       mesh: from `run_mesh`.
-      in_axes: for each argument 0 (has the axis of runs) or None (shared by all).
+      in_specs: for each argument `ALL`, or how its leading axis of runs, and those
+        behind it, are split: `EACH`, or a tree of others.
+      out_specs: likewise of what it returns.
       donate: arguments whose memory the results may take.
 
     Returns:
-      A jitted function; its leading axes must be multiples of the mesh's size.
+      A jitted function; its leading axes must be multiples of the mesh's.
     """
-    specs = tuple(
-        PartitionSpec() if axis is None else PartitionSpec(AXIS) for axis in in_axes
-    )
+    in_axes = tuple(None if specs == ALL else 0 for specs in in_specs)
     mapped = jax.shard_map(
-        jax.vmap(function, in_axes=tuple(in_axes)),
+        jax.vmap(function, in_axes=in_axes),
         mesh=mesh,
-        in_specs=specs,
-        out_specs=PartitionSpec(AXIS),
+        in_specs=tuple(in_specs),
+        out_specs=out_specs,
         check_vma=False,
     )
+    placed = jax.tree.map(partial(NamedSharding, mesh), (tuple(in_specs), out_specs))
     return jax.jit(
         mapped,
-        in_shardings=tuple(NamedSharding(mesh, spec) for spec in specs),
-        out_shardings=NamedSharding(mesh, PartitionSpec(AXIS)),
+        in_shardings=placed[0],
+        out_shardings=placed[1],
         donate_argnums=donate,
     )
 

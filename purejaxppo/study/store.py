@@ -62,7 +62,7 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_job(directory: Path, job: Job) -> None:
+def write_job(directory: Path, job: Job, name: str = CONFIG) -> None:
     """Write `config.toml`, from which `--config` makes the same study again."""
     directory.mkdir(parents=True, exist_ok=True)
     config = nested({k: _plain(v) for k, v in flatten(job.config).items()})
@@ -71,7 +71,7 @@ def write_job(directory: Path, job: Job) -> None:
     if job.settings:
         names = job.settings[0]
         table["zip"] = {k: [_plain(s[k]) for s in job.settings] for k in names}
-    _write_text(directory / CONFIG, tomli_w.dumps(table))
+    _write_text(directory / name, tomli_w.dumps(table))
 
 
 def read_job(path: Path) -> Job:

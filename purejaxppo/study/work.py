@@ -20,6 +20,7 @@ from purejaxppo.study.means import Means
 from purejaxppo.study.plans import Chunk, Plan
 from purejaxppo.study.programs import Programmer, make_plan
 from purejaxppo.study.segments import Segment
+from purejaxppo.study.sharding import AXIS
 
 if TYPE_CHECKING:
     import xarray
@@ -60,7 +61,7 @@ class Work:
         self, task: Task, means: Means, chunks: list[Chunk], logger: Logger
     ) -> None:
         self.task, self.means, self.chunks, self.logger = task, means, chunks, logger
-        self.programmer = Programmer(task.groups, task.algorithm)
+        self.programmer = Programmer(task.groups, task.algorithm, means.devices_per_run)
         self.now: tuple[Chunk, Training] | None = None
         self.kept: dict[Chunk, Outcome] = {}
         self.finished: set[Chunk] = set()
@@ -81,8 +82,14 @@ class Work:
                     self._train(chunk, on_status, stop_asked)
                     if self.now is not None:
                         break
-        finally:
+        except BaseException:
+            # Where one of several processes fails, the others do not come to write.
+            if jax.process_count() == 1:
+                self._leave()
+            raise
+        else:
             outcomes = self._leave()
+        finally:
             self.logger.close()
         return self.task.dataset(outcomes)
 
@@ -199,7 +206,7 @@ class Work:
     def _halve(self, chunk: Chunk) -> None:
         """Train half as many of the group's runs at once from here on."""
         programs = self.programmer.programs(chunk.group, chunk.size)
-        devices = programs.sharding.num_devices
+        devices = programs.sharding.mesh.shape[AXIS]
         self.programmer.forget(chunk.group)
         smaller = [
             half
@@ -274,10 +281,7 @@ class Work:
         output, seconds = self.task.output, time.perf_counter() - self.began
         if output is not None and outcomes:
             complete = len(self.finished) == len(self.chunks)
-            hosts.first_does(
-                lambda: directory.leave(output, self.task, outcomes, seconds, complete),
-                "write the results",
-            )
+            directory.leave(output, self.task, outcomes, seconds, complete)
         return outcomes
 
 
