@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from purejaxppo.reliability.plots import facets, style, words
 
@@ -129,6 +129,8 @@ def _on_scale(
     if place.min() > 0 and place.max() / place.min() >= _WIDE:
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter(NullFormatter())
+        if place.max() / place.min() < 1000:  # One or two powers of 10.
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
         words.plain_numbers(axes.xaxis)
     else:
         margin = 0.05 * float(np.ptp(place))
