@@ -22,6 +22,7 @@ README = (ROOT / "README.md").read_text()
 SMALLER = {
     r"--total-timesteps \S+": "--total-timesteps 2048",
     r"--num-seeds \d+": "--num-seeds 4",
+    r"log\(1e-4,1e-2,4\)": "log(1e-4,1e-2,2)",
     r"--evaluation\.every 20": "--evaluation.every 2",
     r"--episodes \d+": "--episodes 10",
     r"--num-envs \d\d": "--num-envs 8",
@@ -188,7 +189,7 @@ def test_every_option_of_the_commands_is_an_option():
     prose = re.sub(r"(?ms)^```.*?^```$", "", README)
     known = {f"--{leaf.name.replace('_', '-')}" for leaf in leaves(Config)}
     known |= {"--alpha", "--config", "--output", "--resume", "--overwrite", "--help"}
-    known |= {"--num-seeds", "--seed", "--preset"}
+    known |= {"--num-seeds", "--seed", "--preset", "--dry-run", "--log"}
     for code in re.findall(r"`([^`]*)`", prose):
         options = [word for word in shlex.split(code) if word.startswith("--")]
         assert set(options) <= known

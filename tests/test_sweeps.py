@@ -521,6 +521,10 @@ def ticks(axes):
     return [text.get_text() for text in axes.get_xticklabels()]
 
 
+def heights(line):
+    return np.asarray(line.get_ydata(), float).tolist()
+
+
 def test_few_values_stand_side_by_side():
     settings = product({"clip_eps": [None, 0.2], "gamma": [0.99, 0.9, 0.5]})
     scores = np.asarray([1.0, 2.0, 3.0, 4.0, np.nan, 6.0])

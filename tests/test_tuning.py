@@ -350,17 +350,6 @@ def test_values_that_optuna_does_not_know_go_by_their_labels():
     assert {setting["normalize_reward"] for setting in drawn} == {False, True}
 
 
-def test_values_that_were_drawn_are_dots_and_repeated_ones_have_a_line():
-    from purejaxppo.reliability import plots
-
-    settings = [{"gamma": 0.9 + i / 100, "num_envs": 4 + i % 2} for i in range(6)]
-    figure = plots.settings_by_field(settings, {"IQM": np.arange(6.0)})
-    drawn, repeated = figure.axes[:2]
-    assert [line.get_linestyle() for line in drawn.lines] == ["None"]
-    assert [line.get_linestyle() for line in repeated.lines] == ["None", "-"]
-    assert np.asarray(repeated.lines[1].get_ydata()).tolist() == [2.0, 3.0]
-
-
 # --- Bad input ------------------------------------------------------------------------
 
 
@@ -385,7 +374,7 @@ def test_values_that_were_drawn_are_dots_and_repeated_ones_have_a_line():
         ),
         (
             {"space": {"gamma": []}},
-            "Expected gamma to have at least one value, got none.",
+            "Expected gamma to have at least one value",
         ),
         ({"space": {"gamma": Uniform(1, 0)}}, "range of gamma to be low < high"),
         (

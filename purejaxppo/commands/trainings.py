@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -170,16 +171,19 @@ def make_study(command: Training) -> Study:
         output = Path("runs") / folder(command.env)
     if command.resume and output is not None and (path or command.preset) is None:
         path = output / store.CONFIG
-    job = make_job(command, path)
+    job = make_job(command, path, _settings(command))
     return Study(**_of_job(job), output=output or Path("runs") / folder(job.env))
 
 
-def make_job(command: Wanted, path: Path | None) -> store.Job:
+def make_job(
+    command: Wanted, path: Path | None, settings: Sequence[Setting] = ()
+) -> store.Job:
     """What arguments ask for, on top of a file or of `--preset`.
 
     Args:
       command: the arguments.
       path: of a study's config.toml; None for none.
+      settings: of a grid; those of the file if there are none.
 
     Raises:
       ValueError: both are given; a field is unknown or out of range; or no environment
@@ -194,7 +198,7 @@ def make_job(command: Wanted, path: Path | None) -> store.Job:
     if not env:
         raise ValueError("Expected an environment, such as CartPole-v1, got none.")
     given = {"num_seeds": command.num_seeds, "seed": command.seed}
-    fields, settings = given_fields(command), _settings(command) or job.settings
+    fields, settings = given_fields(command), settings or job.settings
     for name in fields:
         if settings and name in settings[0]:
             raise ValueError(f"Expected {name} as an option or in the grid, got both.")
@@ -216,7 +220,7 @@ def _base(config: Config, fields: dict[str, Any], setting: Setting) -> Config:
         return configured(config, {**fields, **setting})
 
 
-def _settings(command: Wanted) -> list[Setting]:
+def _settings(command: Training) -> list[Setting]:
     """The settings that a sweep asks for; none where it does not."""
     if not isinstance(command, Sweep):
         return []
@@ -255,17 +259,14 @@ def _means(command: Using) -> Means:
 
 def _dry_run(study: Study, means: Means) -> int:
     """Show the plan of a study."""
-    _planned(study, means, Console(quiet=not hosts.is_first()))
+    _show_plan(study, study.plan(means), Console(quiet=not hosts.is_first()))
     return 0
 
 
-def _planned(study: Study, means: Means, console: Console) -> Plan:
-    """The plan of a study, shown."""
-    groups = counted(len(study.groups), "group")
+def _show_plan(study: Study, plan: Plan, console: Console) -> None:
+    groups = counted(len(plan.groups), "group")
     console.print(f"{groups} of settings, one compilation each.", highlight=False)
-    plan = study.plan(means)
     console.print(render_plan(study, plan))
-    return plan
 
 
 def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> int:
@@ -274,15 +275,12 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
     directory = Path(study.output or "")
     loggers = make_loggers(command.log)
     progress = StudyProgress(console)
-    asks = isinstance(command, Sweep) and not command.yes and not resume
-    if asks:
-        # Before anything is written, or replaced; what is compiled now is kept.
-        if store.holds_study(directory) and not overwrite:
-            store.check_same(directory, study.job, study.objects, resume)
-        confirm(_planned(study, _means(command), console), console)
 
     def show_plan(plan: Plan) -> None:
-        console.print(render_plan(study, plan))
+        _show_plan(study, plan, console)
+        if isinstance(command, Sweep) and not command.yes and not resume:
+            progress.bar.stop()  # Else it would write over the question.
+            confirm(plan, console)
 
     with shown_warnings(console), progress as show:
         dataset = study.run(
@@ -290,7 +288,7 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
             resume=resume,
             allow_changes=command.allow_changes,
             means=_means(command),
-            on_plan=None if study.grid is None or asks else show_plan,
+            on_plan=None if study.grid is None else show_plan,
             on_status=show,
             loggers=loggers,
         )

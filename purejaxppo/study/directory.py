@@ -92,10 +92,10 @@ class Task(NamedTuple):
         return merge(parts, self.seeds, sizes, self.settings, self.attributes)
 
 
-def claim(
+def check_claim(
     task: Task, output: Path, overwrite: bool, resume: bool, allow_changes: bool
 ) -> None:
-    """Make a directory the study's before anything is compiled.
+    """Refuse a directory that the study cannot be left in, before anything is changed.
 
     Raises:
       ValueError: it holds a study and neither `overwrite` nor `resume` was asked for,
@@ -105,9 +105,12 @@ def claim(
         store.check_same(output, task.job, task.objects, resume)
         if store.read_environment(output)["status"] != "complete":
             _check_provenance(output, task.job.env, allow_changes)
-        return
-    if resume:
+    elif resume and not overwrite:
         raise ValueError(f"Expected a study to resume in {output}, found none.")
+
+
+def begin(task: Task, output: Path) -> None:
+    """Make a directory the study's, in the place of any other one."""
     store.clear(output)
     loggers.clear(output)
     write_facts(output, task, 0, 0.0, complete=False)

@@ -18,6 +18,7 @@ def locked(directory: Path) -> Iterator[None]:
     Raises:
       ValueError: another process holds it, or it cannot be written.
     """
+    made = [path for path in (directory, *directory.parents) if not path.exists()]
     try:
         directory.mkdir(parents=True, exist_ok=True)
         file = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -29,6 +30,10 @@ def locked(directory: Path) -> Iterator[None]:
         _take(file, directory)
         yield
     finally:
+        if made and [path.name for path in directory.iterdir()] == [LOCK]:
+            (directory / LOCK).unlink()  # Nothing came of it.
+            for path in made:
+                path.rmdir()
         os.close(file)
 
 

@@ -22,7 +22,7 @@ from purejaxppo.networks import Network
 from purejaxppo.objectives import Loss
 from purejaxppo.spaces import parts
 from purejaxppo.study import hosts, store
-from purejaxppo.study.directory import Task, claim, read_chunks
+from purejaxppo.study.directory import Task, check_claim, read_chunks
 from purejaxppo.study.grids import Grid, Setting, check_size, settings_of
 from purejaxppo.study.groups import (
     Group,
@@ -270,16 +270,19 @@ class Study:
         output = task.output
         with contextlib.ExitStack() as stack:
 
-            def begin() -> None:
+            def check() -> None:
                 stack.enter_context(locked(output))
-                claim(task, output, overwrite, resume, allow_changes)
+                check_claim(task, output, overwrite, resume, allow_changes)
 
-            hosts.first_does(begin, "begin the study")
-            if store.read_environment(output)["status"] == "complete":
+            hosts.first_does(check, "take the directory")
+            is_new = overwrite or not store.holds_study(output)
+            hosts.wait("what is there")  # Before the first process changes it.
+            if not is_new and store.read_environment(output)["status"] == "complete":
                 return store.read_results(output)
             threading.Thread(target=_load_libraries, daemon=True).start()
-            chunks = read_chunks(output)
-            return Work(task, means, chunks, logger).run(on_plan, on_status)
+            chunks = [] if is_new else read_chunks(output)
+            work = Work(task, means, chunks, logger, is_new)
+            return work.run(on_plan, on_status)
 
     def _task(self) -> Task:
         return Task(

@@ -55,12 +55,19 @@ class Work:
       means: what with.
       chunks: those that it was begun with, if it goes on.
       logger: is told of each segment.
+      is_new: whether it takes the directory anew.
     """
 
     def __init__(
-        self, task: Task, means: Means, chunks: list[Chunk], logger: Logger
+        self,
+        task: Task,
+        means: Means,
+        chunks: list[Chunk],
+        logger: Logger,
+        is_new: bool = True,
     ) -> None:
         self.task, self.means, self.chunks, self.logger = task, means, chunks, logger
+        self.is_new = is_new
         self.programmer = Programmer(task.groups, task.algorithm, means.devices_per_run)
         self.now: tuple[Chunk, Training] | None = None
         self.kept: dict[Chunk, Outcome] = {}
@@ -74,6 +81,7 @@ class Work:
         num_updates = max(group.config.num_updates for group in self.task.groups)
         on_status(Status(len(self.task.seeds), 0, num_updates))
         self._plan(on_plan)
+        self._begin()
         self.began = time.perf_counter()
         self._begin_log()
         try:
@@ -106,6 +114,12 @@ class Work:
         if on_plan is not None:
             on_plan(plan)
         self.chunks = list(plan.chunks)
+
+    def _begin(self) -> None:
+        """Take the directory, now that the plan is known and agreed to."""
+        task, output = self.task, self.task.output
+        if output is not None and self.is_new:
+            hosts.first_does(lambda: directory.begin(task, output), "begin the study")
         self._note_chunks()
 
     def _note_chunks(self) -> None:
