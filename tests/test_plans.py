@@ -14,6 +14,7 @@ from envs import probes
 from purejaxppo.study import Means, Study, plans
 from purejaxppo.study.plans import GIB, Chunk, Need, Plan, cut, device_limit, fitting
 from purejaxppo.study.segments import Programs
+from purejaxppo.study.sharding import AXIS
 
 CONFIG = ppo.Config(
     total_timesteps=96,
@@ -37,10 +38,11 @@ def program(arguments=0, results=0, between=0, shared=0):
 
 def programs(size, of_each, at_all=0, num_devices=1) -> Any:
     """Programs that need so many bytes for each run of a device, and some besides."""
+    sharding: Any = SimpleNamespace(mesh=SimpleNamespace(shape={AXIS: num_devices}))
     return Programs(
         init=program(),
         advance=program(between=at_all + of_each * size // num_devices),
-        sharding=SimpleNamespace(num_devices=num_devices),  # pyright: ignore
+        sharding=sharding,
         size=size,
         longest=1,
         num_updates=1,

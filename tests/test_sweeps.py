@@ -541,6 +541,27 @@ def test_few_values_stand_side_by_side():
     assert lines(clip)["IQM"].get_linestyle() == "None"
 
 
+def test_a_few_values_that_were_drawn_are_dots():
+    settings = [{"gamma": 0.9 + i / 100, "num_envs": 4 + i % 2} for i in range(6)]
+    figure = plots.settings_by_field(settings, {"IQM": np.arange(6.0)})
+    drawn, repeated = figure.axes
+    assert [line.get_linestyle() for line in drawn.lines] == ["None"]
+    assert x_of(drawn, "IQM") == [setting["gamma"] for setting in settings]
+    assert y_of(repeated, "IQM") == [2.0, 3.0]
+    # A grid of one field has each value once, too.
+    figure = plots.settings_by_field(
+        [{"gamma": setting["gamma"]} for setting in settings], {"IQM": np.arange(6.0)}
+    )
+    assert lines(figure.axes[0])["IQM"].get_linestyle() == "-"
+
+
+def test_two_powers_of_ten_have_more_than_one_label():
+    settings = [{"rate": 1.2e-4 * 1.5**i, "gamma": i} for i in range(10)]
+    figure = plots.settings_by_field(settings, {"IQM": np.arange(10.0)})
+    figure.draw_without_rendering()
+    assert {"0.0003", "0.001", "0.003"} <= set(ticks(figure.axes[0]))
+
+
 def test_many_values_stand_on_a_scale():
     rates = np.geomspace(1e-5, 1e-2, 18).tolist()
     settings = zipped({"rate": rates, "gamma": np.linspace(0.9, 0.99, 18).tolist()})
@@ -786,6 +807,16 @@ def test_a_yes_is_a_yes(answer, monkeypatch):
     monkeypatch.setattr(planning, "LONG_SECONDS", 100.0)
     planning.confirm(MUCH, terminal)
     assert terminal.asked == ["Train 16 runs, about 2 min 0 s? [y/N] "]
+
+
+def test_several_processes_are_not_asked(monkeypatch):
+    terminal: Any = Terminal("y")
+    monkeypatch.setattr(sys, "stdin", terminal)
+    monkeypatch.setattr(planning, "MANY_RUNS", 15)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ValueError, match="Expected --yes for a study as large as this"):
+        planning.confirm(MUCH, terminal)
+    assert terminal.asked == []
 
 
 @pytest.mark.parametrize("answer", ["", "n", "yess"])

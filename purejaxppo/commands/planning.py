@@ -3,6 +3,7 @@
 import math
 import sys
 
+import jax
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -64,7 +65,8 @@ def confirm(plan: Plan, console: Console) -> None:
     if plan.seconds <= LONG_SECONDS and plan.num_runs <= MANY_RUNS:
         return
     told = f"{plan.num_runs:,} runs, about {_duration(plan.seconds)}"
-    if sys.stdin is None or not sys.stdin.isatty():
+    alone = jax.process_count() == 1  # Else all would have to answer alike.
+    if not alone or sys.stdin is None or not sys.stdin.isatty():
         raise ValueError(f"Expected --yes for a study as large as this: {told}.")
     answer = console.input(f"Train {told}? [y/N] ")
     if answer.strip().lower() not in ("y", "yes"):

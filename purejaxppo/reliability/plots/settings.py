@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter
 
-from purejaxppo.reliability.plots import facets, style
+from purejaxppo.reliability.plots import facets, style, words
 
 _COLUMNS = 3
 """Panels beside each other at most."""
@@ -44,8 +44,8 @@ def settings_by_field(
     """Draw statistics of each setting over the values of each field.
 
     A dot is a setting. A line joins the medians over all settings with the same value
-    of the field, or of neighbouring ones where they are many; of values without an
-    order the medians are dashes.
+    of the field, or of neighbouring ones where they are many, as those are that were
+    drawn; of values without an order the medians are dashes.
 
     Args:
         settings: field -> value, the same fields in each.
@@ -72,7 +72,8 @@ def settings_by_field(
     for axes, field in zip(panels, fields, strict=False):
         values = [setting[field] for setting in settings]
         ordered = all(map(_is_number, values))
-        if ordered and len(set(values)) > _SIDE_BY_SIDE:
+        drawn = len(fields) > 1 and 2 * len(set(map(_name, values))) > len(values)
+        if ordered and len(values) > 1 and (drawn or len(set(values)) > _SIDE_BY_SIDE):
             _on_scale(axes, np.asarray(values, float), statistics)
         else:
             _side_by_side(axes, values, ordered, statistics, _LETTERS * 3 // columns)
@@ -101,7 +102,7 @@ def _side_by_side(
     where = np.arange(len(kinds))
     for i, (name, column) in enumerate(statistics.items()):
         shift, column = _APART * (i - (len(statistics) - 1) / 2), np.asarray(column)
-        _dots(axes, place + shift, column, i)
+        _dots(axes, place + shift, column, i, None)
         middle = np.asarray([_median(column[place == x]) for x in where])
         if ordered:
             axes.plot(where + shift, middle, "-", color=_COLORS[i], label=name)
@@ -128,21 +129,32 @@ def _on_scale(
     if place.min() > 0 and place.max() / place.min() >= _WIDE:
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter(NullFormatter())
+        if place.max() / place.min() < 1000:  # One or two powers of 10.
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        words.plain_numbers(axes.xaxis)
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        margin = 0.05 * float(np.ptp(place))
+        axes.set_xlim(float(place.min()) - margin, float(place.max()) + margin)
+        words.plain_numbers(axes.xaxis, 5)
+    # Through fewer dots a line would only join them.
+    joined = len(place) >= 3 * _BINS
     groups = np.array_split(np.argsort(place, kind="stable"), _BINS)
-    where = [float(np.median(place[group])) for group in groups]
     for i, (name, column) in enumerate(statistics.items()):
         column = np.asarray(column)
-        _dots(axes, place, column, i)
-        middle = [_median(column[group]) for group in groups]
-        axes.plot(where, middle, "-", color=_COLORS[i], label=name)
+        _dots(axes, place, column, i, None if joined else name)
+        if joined:
+            where, middle = (
+                [_median(values[group]) for group in groups]
+                for values in (place, column)
+            )
+            axes.plot(where, middle, "-", color=_COLORS[i], label=name)
 
 
-def _dots(axes: Axes, place: np.ndarray, column: np.ndarray, number: int) -> None:
-    color = _COLORS[number]
-    axes.plot(place, column, ".", color=color, alpha=0.45, markersize=5)
+def _dots(
+    axes: Axes, place: np.ndarray, column: np.ndarray, number: int, name: str | None
+) -> None:
+    dots = {"color": _COLORS[number], "alpha": 0.45, "markersize": 5}
+    axes.plot(place, column, ".", **dots, label=name)
 
 
 def _is_number(value: Any) -> bool:
