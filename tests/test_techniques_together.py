@@ -96,7 +96,7 @@ def test_techniques_go_together(drawn, env):
 
 
 @pytest.mark.slow
-@settings(EACH_IS_COMPILED, max_examples=14)
+@settings(EACH_IS_COMPILED, max_examples=9)
 @given(combinations(), ENVS)
 def test_more_techniques_go_together(drawn, env):
     check_that_it_trains(combine(drawn, env), env)
