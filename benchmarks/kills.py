@@ -22,7 +22,7 @@ from purejaxppo.fields import replace
 CONFIG = replace(
     Config(),
     {
-        "total_timesteps": 64 * 4000,
+        "total_timesteps": 64 * 8000,
         "num_envs": 2,
         "num_steps": 32,
         "num_minibatches": 2,

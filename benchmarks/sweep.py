@@ -1,9 +1,10 @@
-"""A sweep as one program, against the same runs one by one; two devices against one.
+"""A sweep as one program, against the same runs one by one; all devices against one.
 
 `python -m benchmarks.sweep` trains 8 learning rates x 4 clip ranges x 8 seeds, 256 runs
 of CartPole-v1, as one study; then the same runs one after another by a program for one
 run, which is compiled once and takes the numbers as arguments. Each variant runs in a
-process of its own, in turns.
+process of its own, in turns. One CPU device may use several cores, so that it is also
+measured on a core of its own, and for each variant the cores that were busy.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -24,22 +26,33 @@ from benchmarks.jobs import positive
 from purejaxppo.config import Config
 from purejaxppo.fields import replace
 
+
+class Variant(NamedTuple):
+    """CPU devices and cores, 0 for as many as there are; runs at once, 0 for all."""
+
+    devices: int = 0
+    cores: int = 0
+    at_once: int = 0
+
+
 VARIANTS = {
-    "one program, all devices": 0,
-    "one program, one device": 1,
-    "one by one, one device": 1,
+    "one program, all devices": Variant(),
+    "one program, one device": Variant(devices=1),
+    "one program, one device on one core": Variant(devices=1, cores=1),
+    "one by one, one device": Variant(devices=1, at_once=1),
 }
-"""Name -> CPU devices; 0 for one on each core."""
 
 RATES = 8
 CLIPS = (0.1, 0.15, 0.2, 0.3)
 SEEDS = 8
 
 
-def measure(variant: str, steps: int) -> dict[str, float]:
+def measure(variant: Variant, steps: int) -> dict[str, float]:
     """Seconds of compiling and of training, and peak memory, in this process."""
-    if VARIANTS[variant]:
-        os.environ["JAX_NUM_CPU_DEVICES"] = str(VARIANTS[variant])
+    if variant.devices:
+        os.environ["JAX_NUM_CPU_DEVICES"] = str(variant.devices)
+    if variant.cores:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: variant.cores])
     from purejaxppo.commands.machine import use_this_machine
 
     use_this_machine()
@@ -52,9 +65,9 @@ def measure(variant: str, steps: int) -> dict[str, float]:
     grid = {"learning_rate": rates, "clip_eps": list(CLIPS)}
     study = Study(config, "CartPole-v1", SEEDS, grid=grid)
     (group,) = study.groups
-    at_once = 1 if variant.startswith("one by one") else study.num_runs
+    at_once = variant.at_once or study.num_runs
     programs = Programmer([group], study.algorithm).programs(0, at_once)
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     for start in range(0, study.num_runs, at_once):
         rows = slice(start, start + at_once)
         values = {name: column[rows] for name, column in group.values.items()}
@@ -67,6 +80,7 @@ def measure(variant: str, steps: int) -> dict[str, float]:
         "compile_seconds": programs.seconds,
         "seconds": seconds,
         "steps_per_second": total / seconds,
+        "busy_cores": (time.process_time() - busy) / seconds,
         "peak_bytes": peak,
     }
 
@@ -80,7 +94,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="leave the figures in this file")
     arguments = parser.parse_args()
     if arguments.variant:
-        print(json.dumps(measure(arguments.variant, arguments.steps)))
+        print(json.dumps(measure(VARIANTS[arguments.variant], arguments.steps)))
         return
     rounds = {name: [] for name in VARIANTS}
     for _ in range(arguments.repeats):
@@ -89,7 +103,7 @@ def main() -> None:
             command += ["--steps", str(arguments.steps)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
             found.append(json.loads(done.stdout.splitlines()[-1]))
-    table = Table("variant", "compile s", "training s", "steps/s", "peak MiB")
+    table = Table("variant", "compile s", "training s", "steps/s", "cores", "peak MiB")
     for name, found in rounds.items():
         middle = {key: median(one[key] for one in found) for key in found[0]}
         table.add_row(
@@ -97,6 +111,7 @@ def main() -> None:
             f"{middle['compile_seconds']:.1f}",
             f"{middle['seconds']:.1f}",
             f"{middle['steps_per_second']:,.0f}",
+            f"{middle['busy_cores']:.2f}",
             f"{middle['peak_bytes'] / 2**20:,.0f}",
         )
     Console().print(table)
