@@ -115,7 +115,7 @@ def test_the_text_of_the_csv(tmp_path):
     grid = ({"learning_rate": 0.001, "hidden": (8, 8)}, {"learning_rate": 0.01})
     told = about(output, runs=2, updates=2, settings=grid, seeds=[5, 5])
     feed(CSV(), told, numbers, 0, 2)
-    one = '5,"study learning_rate=0.001 hidden=8,8",CartPole-v1,0.001,"8,8"'
+    one = "5,study learning_rate=0.001 hidden=8x8,CartPole-v1,0.001,8x8"
     two = "5,study learning_rate=0.01,CartPole-v1,0.01,"
     assert (output / "metrics.csv").read_text() == (
         "run,update,env_steps,seed,algorithm,task,config.learning_rate,config.hidden,"

@@ -27,12 +27,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from purejaxppo.labels import cell
 from purejaxppo.loggers.records import (
     About,
     Logged,
     LoggingWarning,
     checked_output,
-    plain,
     setting_label,
 )
 
@@ -73,8 +73,8 @@ class CSV:
         """The cells of a run that are the same in all its rows."""
         setting, output = about.settings[run], checked_output(about, "CSV")
         algorithm = f"{output.resolve().name} {setting_label(setting)}".rstrip()
-        given = [plain(setting[k]) if k in setting else "" for k in self._fields]
-        return _line([plain(about.seeds[run]), algorithm, about.env, *given])
+        given = [cell(setting[k]) if k in setting else "" for k in self._fields]
+        return _line([about.seeds[run], algorithm, about.env, *given])
 
     def log(self, logged: Logged) -> None:
         """Append a row for each run and update.
