@@ -255,7 +255,7 @@ def test_runs_of_a_technique_add_the_columns_that_only_they_have(tmp_path):
         lost = np.full(7, NAN) if run != 1 else more["stopped"][1]
         np.testing.assert_array_equal(rows["stopped"], lost)
         for name, values in numbers.items():
-            found = rows[name].to_numpy().astype(values.dtype)
+            found = np.asarray(rows[name]).astype(values.dtype)
             np.testing.assert_array_equal(found, values[run])
 
     killed, resumed = CSV(), CSV()
