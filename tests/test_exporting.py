@@ -1,5 +1,6 @@
 """Exported policies: what is in the files, read without the library, and bad input."""
 
+import gc
 import json
 import os
 import pickle
@@ -329,6 +330,20 @@ def test_bad_input_is_one_line(options, message, study, tmp_path):
     options = {"output": tmp_path / "policy", **options}
     assert fails(lambda: run_export(Export(study, **options))) == message
     assert list(tmp_path.iterdir()) == []
+
+
+# Orbax leaves what it was about to read to the garbage collector, which is told of it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("name", ["manifest.ocdbt", "d/*"])
+def test_a_study_with_damaged_policies_is_one_line(name, study, tmp_path):
+    damaged = shutil.copytree(study, tmp_path / "study")
+    [path] = (damaged / "parameters" / "0").glob(name)
+    path.write_bytes(path.read_bytes()[:-9] + b"\xff" * 9)
+    assert fails(export, damaged, output=tmp_path / "policy") == (
+        f"Expected {damaged / 'parameters' / '0'} to be as it was written, got damaged "
+        "files."
+    )
+    gc.collect()
 
 
 def test_a_directory_without_a_study_is_one_line(tmp_path):

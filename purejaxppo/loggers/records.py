@@ -56,8 +56,9 @@ class Logger(Protocol):
     """What a study calls: `begin` once, `log` after each segment, `close` at the end.
 
     Where runs must be trained in smaller parts from then on, the log is closed and
-    begun again, as on resume. On resume a study that was killed repeats updates that were logged already, with
-    the same numbers: what `begin` is told of `done` says where it goes on.
+    begun again, as on resume. On resume a study that was killed repeats updates that
+    were logged already, with the same numbers: what `begin` is told of `done` says
+    where it goes on.
     """
 
     def begin(self, about: About) -> None:
