@@ -331,6 +331,15 @@ def test_bad_input_is_one_line(options, message, study, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_study_with_damaged_policies_is_one_line(study, tmp_path):
+    damaged = shutil.copytree(study, tmp_path / "study")
+    path = damaged / "parameters" / "0"
+    # Of a damaged array orbax's threads would complain after the test, too.
+    (path / "_METADATA").write_text("{")
+    message = f"Expected {path} to be as it was written, got damaged files."
+    assert fails(export, damaged, output=tmp_path / "policy") == message
+
+
 def test_a_directory_without_a_study_is_one_line(tmp_path):
     message = f"Expected a study in {tmp_path / 'none'}, found none."
     assert fails(export, tmp_path / "none", output=tmp_path / "policy") == message

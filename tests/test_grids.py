@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from purejaxppo.commands.grids import parse_tables, parse_values
+from purejaxppo.labels import label
 from purejaxppo.study import grids
 from purejaxppo.study.grids import (
     LogUniform,
     Uniform,
     crossed,
     from_tables,
-    label,
     linear_range,
     log_range,
     product,

@@ -23,6 +23,7 @@ LAYERS = [
         "fields",
         "gradients",
         "initializers",
+        "labels",
         "layers",
         "losses",
         "optimizers",

@@ -115,7 +115,7 @@ def test_the_text_of_the_csv(tmp_path):
     grid = ({"learning_rate": 0.001, "hidden": (8, 8)}, {"learning_rate": 0.01})
     told = about(output, runs=2, updates=2, settings=grid, seeds=[5, 5])
     feed(CSV(), told, numbers, 0, 2)
-    one = '5,"study learning_rate=0.001 hidden=8,8",CartPole-v1,0.001,"8,8"'
+    one = "5,study learning_rate=0.001 hidden=8x8,CartPole-v1,0.001,8x8"
     two = "5,study learning_rate=0.01,CartPole-v1,0.01,"
     assert (output / "metrics.csv").read_text() == (
         "run,update,env_steps,seed,algorithm,task,config.learning_rate,config.hidden,"
@@ -218,9 +218,12 @@ def test_bad_csv_files(tmp_path):
     path.unlink()
     feed(CSV(), about(tmp_path), metrics(), 0, 2)
     other = CSV()
-    other.begin(about(tmp_path, done=2))
-    with pytest.raises(ValueError, match=r"^Expected .* to have the columns .*,loss, "):
-        other.log(segment({"loss": np.zeros((3, 7))}, 2, 7))
+    other.begin(about(tmp_path, done=2, settings=({"gamma": 0.9},) * 3))
+    columns = r"run,.*,task,config.gamma and metrics, got run,.*,task,episode_return,"
+    with pytest.raises(
+        ValueError, match=rf"^Expected .* to have the columns {columns}"
+    ):
+        other.log(segment(metrics(), 2, 7))
     with path.open("a") as file:
         file.write("9,1,32,5\n")
     before = path.read_text()
@@ -232,6 +235,44 @@ def test_bad_csv_files(tmp_path):
     assert path.read_text() == before
     message = "Expected the study to have an output directory for CSV, got none."
     refuses(message, CSV().begin, about(None))
+
+
+def test_runs_of_a_technique_add_the_columns_that_only_they_have(tmp_path):
+    """The second of two groups is killed, and goes on; the third is as the first."""
+    settings = tuple({"kl_stop": on} for on in (False, True, False))
+    told = about(tmp_path, settings=settings)
+    numbers, path = metrics(), tmp_path / "metrics.csv"
+    more = {**numbers, "stopped": np.linspace(0, 1, 21).reshape(3, 7)}
+    whole = CSV()
+    feed(whole, told, numbers, 0, 3, 7, runs=[0])
+    assert path.read_text().splitlines()[0].endswith(",policy_loss,finite")
+    whole.log(segment(more, 0, 7, [1]))
+    whole.log(segment(numbers, 0, 7, [2]))
+    frame, expected = pd.read_csv(path), path.read_bytes()
+    assert frame["config.kl_stop"].tolist() == [False] * 7 + [True] * 7 + [False] * 7
+    for run in range(3):
+        rows = frame[frame["run"] == run]
+        lost = np.full(7, NAN) if run != 1 else more["stopped"][1]
+        np.testing.assert_array_equal(rows["stopped"], lost)
+        for name, values in numbers.items():
+            found = np.asarray(rows[name]).astype(values.dtype)
+            np.testing.assert_array_equal(found, values[run])
+
+    killed, resumed = CSV(), CSV()
+    feed(killed, told, numbers, 0, 3, 7, runs=[0])
+    killed.log(segment(more, 0, 5, [1]))
+    feed(resumed, told._replace(done=np.array([7, 2, 0])), more, 2, 7, runs=[1])
+    resumed.log(segment(numbers, 0, 7, [2]))
+    assert path.read_bytes() == expected
+    assert [file.name for file in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+def test_an_environment_that_is_shown_on_several_lines_is_resumed(tmp_path):
+    told = about(tmp_path)._replace(env="Mine(\n  size=3\n)")
+    feed(CSV(), told, metrics(), 0, 4)
+    feed(CSV(), told._replace(done=np.full(3, 3)), metrics(), 3, 7)
+    frame = pd.read_csv(tmp_path / "metrics.csv")
+    assert len(frame) == 21 and set(frame["task"]) == {"Mine(   size=3 )"}
 
 
 def test_names_are_quoted_where_they_must_be(tmp_path):

@@ -18,6 +18,7 @@ from purejaxppo.commands.exports import Play, run_play
 from purejaxppo.exporting import (
     COUNTERPARTS,
     export_policy,
+    export_study,
     make_portable,
     play,
     playing,
@@ -337,6 +338,18 @@ def test_play_takes_an_exported_directory(exported, capsys):
     assert message == "Expected run to be in [0, 2), got 2."
     message = fails(run_play, Play(folder, max_frames=0))
     assert message == f"Expected a study in {folder}, found none."
+
+
+def test_parameters_of_the_environment_that_gymnasium_lacks_are_told_of(
+    tmp_path, capsys
+):
+    grid = {"env.gravity": [5.0], "env.max_steps_in_episode": [500]}
+    study = leave(tmp_path / "study", untrained("CartPole-v1", grid=grid))
+    export_study(study, 1, tmp_path / "policy", platforms=["cpu"])
+    for directory in (study, tmp_path / "policy"):
+        run_play(Play(directory, episodes=1, max_frames=0))
+        warning = "Warning: trained with gravity=5, played with the usual values."
+        assert warning in capsys.readouterr().out
 
 
 def test_parameters_that_are_not_finite_are_told_of(tmp_path, capsys):

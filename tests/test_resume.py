@@ -1,5 +1,6 @@
 """A study that is stopped, killed or refused at any moment, and what it ends with."""
 
+import itertools
 import json
 import os
 import resource
@@ -17,7 +18,15 @@ import pytest
 import xarray
 
 import purejaxppo as ppo
-from purejaxppo.study import Means, Study, checkpoints, directory, segments, store
+from purejaxppo.study import (
+    Means,
+    Study,
+    checkpoints,
+    directory,
+    hosts,
+    segments,
+    store,
+)
 from purejaxppo.study.chunks import CheckpointWarning
 from purejaxppo.study.directory import ChangedWarning
 from purejaxppo.study.work import Work
@@ -309,6 +318,56 @@ def test_out_of_memory_it_goes_on_with_half_as_many(tmp_path, monkeypatch):
     plan = json.loads((output / "plan.json").read_text())
     assert plan["chunks"] == [[0, 0, 2, 2], [0, 2, 4, 2]]
     assert (results["updates"] == UPDATES).all()
+
+
+class Calls:
+    """A logger that keeps how it was called."""
+
+    def __init__(self):
+        self.calls = []
+
+    def begin(self, about):
+        self.calls.append(("begin", about.done.tolist()))
+
+    def log(self, logged):
+        self.calls.append(("log", logged.runs.tolist()))
+
+    def close(self):
+        self.calls.append(("close",))
+
+
+def test_a_log_is_closed_before_it_is_begun_for_smaller_parts(tmp_path, monkeypatch):
+    """The second chunk fails after its first segment, when the first is done."""
+    run, first_does, places = segments.run_segments, hosts.first_does, []
+    begun = itertools.count(1)
+
+    def second_fails(*given):
+        fails = next(begun) == 2
+        for segment in run(*given):
+            yield segment
+            if fails:
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    def noted(action, name):
+        places.append(name)
+        first_does(action, name)
+
+    from purejaxppo.study import chunks
+
+    monkeypatch.setattr(chunks, "run_segments", second_fails)
+    # The other processes are to hear of it where the first one's log cannot begin.
+    monkeypatch.setattr(hosts, "first_does", noted)
+    logger, output = Calls(), tmp_path / "study"
+    with pytest.warns(ChangedWarning, match="^Out of memory with 4 runs at once; "):
+        study(output, num_seeds=8).run(means=Means(chunk_size=4), loggers=[logger])
+    calls = [key for key, _ in itertools.groupby(logger.calls)]
+    first, second = [0, 1, 2, 3], [4, 5, 6, 7]
+    done = [UPDATES] * 4 + [0] * 4
+    assert calls == [
+        *(("begin", [0] * 8), ("log", first), ("log", second), ("close",)),
+        *(("begin", done), ("log", second[:2]), ("log", second[2:]), ("close",)),
+    ]
+    assert places.count("begin the log") == 2
 
 
 def test_what_cannot_be_halved_is_one_line(tmp_path, monkeypatch):

@@ -17,12 +17,13 @@ from envs import probes
 from purejaxppo import cli, interchange
 from purejaxppo.commands import machine, planning, trainings
 from purejaxppo.fields import replace
+from purejaxppo.labels import label
 from purejaxppo.reliability import plots
 from purejaxppo.reliability.analysis import Plan as Analysis
 from purejaxppo.reporting import cautions, sweeps
 from purejaxppo.study import Study, evaluate_study, load, load_run, store
 from purejaxppo.study.chunks import Outcome
-from purejaxppo.study.grids import label, product, zipped
+from purejaxppo.study.grids import product, zipped
 from purejaxppo.study.plans import Chunk, Need, Plan
 from purejaxppo.study.results import merge, runs_of_setting
 from tests.techniques import jit

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from purejaxppo.commands import machine
 from purejaxppo.commands.options import Positional
+from purejaxppo.labels import label
 from purejaxppo.reliability import mean, median
 from purejaxppo.study import MODES, Played, evaluate_study, store
-from purejaxppo.study.grids import label
 
 SHOWN = 20
 """Settings of a sweep that the table shows."""

@@ -18,6 +18,7 @@ from purejaxppo.exporting.playing import Played, play
 from purejaxppo.exporting.portable import PortablePolicy, make_portable
 from purejaxppo.exporting.reading import read_facts, read_policy
 from purejaxppo.exporting.writing import export_study
+from purejaxppo.labels import label
 from purejaxppo.study import load_run
 
 
@@ -130,6 +131,9 @@ def run_play(command: Play) -> int:
     console.print(_what(policy, command), highlight=False)
     console.print(_outcome(played, command.max_steps))
     _warn(console, policy.facts)
+    if changed := policy.facts["env_params"]:
+        line = f"Warning: trained with {label(changed)}, played with the usual values."
+        console.print(line, highlight=False)
     if played.frames:
         write_gif(played.frames, path, played.fps)
         console.print(f"First episode in {path}", highlight=False)

@@ -15,8 +15,8 @@ from purejaxppo.commands.grids import parse_values
 from purejaxppo.commands.options import option
 from purejaxppo.commands.progress import StudyProgress, shown_warnings
 from purejaxppo.commands.trainings import Texts, Wanted, folder, make_job
+from purejaxppo.labels import label
 from purejaxppo.study import Status
-from purejaxppo.study.grids import label
 from purejaxppo.tuning import Progress, Search, Tuned
 from purejaxppo.tuning.storing import check_sampler
 from purejaxppo.tuning.writing import BEST, TUNE, header, row, summary

@@ -8,9 +8,9 @@ import numpy as np
 
 from purejaxppo.environments import make_reset
 from purejaxppo.exporting.naming import fill, flat_names
-from purejaxppo.study import Loaded
+from purejaxppo.study import Loaded, env_fields
 
-POLICY_FACTS = "env", "frame_stack", "run", "updates", "batch", "finite"
+POLICY_FACTS = "env", "env_params", "frame_stack", "run", "updates", "batch", "finite"
 """What has to be known of a policy."""
 
 Arrays = dict[str, np.ndarray]
@@ -26,9 +26,9 @@ class PortablePolicy(NamedTuple):
         are as the environment gets them.
       params: parameters, observation statistics and the critic's scale.
       memory: of one episode at its start, `[...]`; empty of a policy without one.
-      facts: what is known of it: `env`, `frame_stack`, `batch` (N, if it is fixed), the
-        run's number and `seed`, the `updates` that it learned from, whether all of
-        `params` are `finite`, and so on.
+      facts: what is known of it: `env`, those `env_params` that are not its defaults,
+        `frame_stack`, `batch` (N, if it is fixed), the run's number and `seed`, the
+        `updates` that it learned from, whether all of `params` are `finite`, and so on.
     """
 
     call: Callable[..., Any]
@@ -78,6 +78,7 @@ def _facts(loaded: Loaded, run: int) -> dict[str, Any]:
     study, env, params = loaded.study, loaded.ppo.env, loaded.env_params
     return {
         "env": study.job.env,
+        "env_params": _changed(params, env.default_params),
         "frame_stack": study.config.frame_stack,
         "run": loaded.setting * study.num_seeds + run,
         "seed": int(study.seeds[run]),
@@ -86,4 +87,15 @@ def _facts(loaded: Loaded, run: int) -> dict[str, Any]:
         "observation_space": repr(env.observation_space(params)),
         "action_space": repr(env.action_space(params)),
         "batch": None,
+    }
+
+
+def _changed(params: Any, default: Any) -> dict[str, Any]:
+    """The environment's parameters that are numbers, and other ones than its own."""
+    usual = env_fields.flatten(default)
+    return {
+        name: np.asarray(value).tolist()
+        for name, value in env_fields.flatten(params).items()
+        if env_fields.kind_of(value) is not None
+        and not np.array_equal(value, usual.get(name, np.nan))
     }

@@ -12,9 +12,9 @@ import numpy as np
 
 from purejaxppo.fields import nearest
 from purejaxppo.interchange.gathering import warn
+from purejaxppo.labels import label
 from purejaxppo.reliability.records import Runs, check_runs
 from purejaxppo.study import store
-from purejaxppo.study.grids import label
 from purejaxppo.study.results import runs_of_setting
 
 if TYPE_CHECKING:

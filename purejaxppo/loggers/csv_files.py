@@ -11,6 +11,9 @@
 | config.NAME | what a grid gave the run, a column for each field |
 | any other | a metric, by name; empty where nothing was observed |
 
+Runs of a technique have metrics that others lack: the columns of these are added, at
+the right, when the first of them is logged.
+
 Rows are in the order of updates, and of runs within one update, so that the file does
 not depend on how fast the study was. Every float32 comes back bit for bit when it is
 read as one. `purejaxppo report metrics.csv` and `interchange.read` read the file.
@@ -27,12 +30,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from purejaxppo.labels import cell
 from purejaxppo.loggers.records import (
     About,
     Logged,
     LoggingWarning,
     checked_output,
-    plain,
     setting_label,
 )
 
@@ -60,7 +63,7 @@ class CSV:
         self._path = checked_output(about, "CSV") / FILE
         self._fields = list(dict.fromkeys(itertools.chain(*about.settings)))
         self._cells = [self._constant(about, run) for run in range(len(about.labels))]
-        self._header: str | None = None
+        self._metrics: list[str] | None = None
         if self._path.exists():
             _check_is_log(self._path)
         if about.done.any():
@@ -73,33 +76,43 @@ class CSV:
         """The cells of a run that are the same in all its rows."""
         setting, output = about.settings[run], checked_output(about, "CSV")
         algorithm = f"{output.resolve().name} {setting_label(setting)}".rstrip()
-        given = [plain(setting[k]) if k in setting else "" for k in self._fields]
-        return _line([plain(about.seeds[run]), algorithm, about.env, *given])
+        given = [cell(setting[k]) if k in setting else "" for k in self._fields]
+        return _line([about.seeds[run], algorithm, about.env, *given])
 
     def log(self, logged: Logged) -> None:
         """Append a row for each run and update.
 
         Raises:
-          ValueError: the file has other columns, being of other metrics.
+          ValueError: the file is of another grid.
         """
-        config = [f"config.{name}" for name in self._fields]
-        header = _line([*FIRST, *config, *logged.metrics])
-        if self._header is None:
-            self._header = _first_line(self._path)
+        if self._metrics is None:
+            self._metrics = self._logged_before()
+        new = [name for name in logged.metrics if name not in self._metrics]
+        if new:
+            self._metrics += new
+            _widen(self._path, _line([*self._before, *self._metrics]), len(new))
         with self._path.open("ab") as file:
-            if not self._header:
-                file.write(f"{header}\n".encode())
-                self._header = header
-            elif self._header != header:
-                raise ValueError(
-                    f"Expected {self._path} to have the columns {header}, got "
-                    f"{self._header}."
-                )
-            for text in self._texts(logged):
+            for text in self._texts(logged, self._metrics):
                 file.write(text.encode())
 
-    def _texts(self, logged: Logged) -> Iterator[str]:
+    @property
+    def _before(self) -> list[str]:
+        """The columns before the metrics."""
+        return [*FIRST, *(f"config.{name}" for name in self._fields)]
+
+    def _logged_before(self) -> list[str]:
+        """The metrics that the file has columns of."""
+        columns = next(csv.reader([_first_line(self._path)]), [])
+        if columns and columns[: len(self._before)] != self._before:
+            raise ValueError(
+                f"Expected {self._path} to have the columns {_line(self._before)} and "
+                f"metrics, got {_line(columns)}."
+            )
+        return columns[len(self._before) :]
+
+    def _texts(self, logged: Logged, metrics: Sequence[str]) -> Iterator[str]:
         """Rows as text, some updates at a time."""
+        columns = [logged.metrics.get(name) for name in metrics]
         count = max(1, ROWS_AT_ONCE // len(logged.runs))
         cells = [self._cells[run] for run in logged.runs]
         for first in range(logged.start, logged.stop, count):
@@ -111,7 +124,7 @@ class CSV:
                 for update, step in zip(updates, steps, strict=True)
                 for run, constant in zip(logged.runs.tolist(), cells, strict=True)
             )
-            rows = _numbers([x[:, at] for x in logged.metrics.values()])
+            rows = _numbers([None if x is None else x[:, at] for x in columns])
             pairs = zip(before, rows, strict=True)
             yield "".join(f"{left},{right}\n" for left, right in pairs)
 
@@ -119,10 +132,13 @@ class CSV:
         """Nothing is left to write."""
 
 
-def _numbers(columns: Sequence[np.ndarray]) -> list[str]:
-    """The cells of each row, of columns `[runs, updates]`, update after update."""
-    row = ",".join(_format(column.dtype) for column in columns) + "\n"
-    flat = [column.T.ravel().tolist() for column in columns]
+def _numbers(columns: Sequence[np.ndarray | None]) -> list[str]:
+    """The cells of each row, of columns `[runs, updates]`, update after update.
+
+    A column that is None, though not all are, is empty.
+    """
+    row = ",".join("" if x is None else _format(x.dtype) for x in columns) + "\n"
+    flat = [x.T.ravel().tolist() for x in columns if x is not None]
     text = row * len(flat[0]) % tuple(itertools.chain(*zip(*flat, strict=True)))
     return text.replace("nan", "").splitlines()
 
@@ -137,9 +153,10 @@ def _format(dtype: np.dtype) -> str:
 
 
 def _line(cells: Sequence[Any]) -> str:
+    """One line, though a cell be several: the repr of a user's environment may be."""
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(cells)
-    return text.getvalue()
+    return " ".join(text.getvalue().splitlines())
 
 
 # --- What was there before ----------------------------------------------------------
@@ -203,6 +220,18 @@ def _kept(lines: BinaryIO, limits: list[int], path: Path) -> Iterator[bytes]:
             ) from None
         if update <= limit:
             yield line
+
+
+def _widen(path: Path, header: str, more: int) -> None:
+    """Give a file another header, and `more` empty cells to each row that it has."""
+    beside, cells = path.with_name(f".{path.name}.new"), b"," * more
+    with beside.open("wb") as new:
+        new.write(f"{header}\n".encode())
+        if path.exists():
+            with path.open("rb") as old:
+                old.readline()
+                new.writelines(line.rstrip(b"\n") + cells + b"\n" for line in old)
+    os.replace(beside, path)
 
 
 def _warn_of_missing(path: Path, missing: int) -> None:

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from purejaxppo.labels import EXACT, label
+
 
 class About(NamedTuple):
     """A study that begins, or goes on; `R` is the number of its runs.
@@ -53,8 +55,10 @@ class Logged(NamedTuple):
 class Logger(Protocol):
     """What a study calls: `begin` once, `log` after each segment, `close` at the end.
 
-    On resume a study that was killed repeats updates that were logged already, with
-    the same numbers: what `begin` is told of `done` says where it goes on.
+    Where runs must be trained in smaller parts from then on, the log is closed and
+    begun again, as on resume. On resume a study that was killed repeats updates that
+    were logged already, with the same numbers: what `begin` is told of `done` says
+    where it goes on.
     """
 
     def begin(self, about: About) -> None:
@@ -75,20 +79,12 @@ class LoggingWarning(UserWarning):
 
 
 def setting_label(setting: dict[str, Any]) -> str:
-    """A grid's setting as a name.
+    """A grid's setting as a name that no other setting has.
 
     >>> setting_label({"learning_rate": 0.001, "hidden": (64, 64), "kl": None})
-    'learning_rate=0.001 hidden=64,64 kl=none'
+    'learning_rate=0.001 hidden=64x64 kl=none'
     """
-    return " ".join(f"{name}={plain(value)}" for name, value in setting.items())
-
-
-def plain(value: Any) -> str:
-    """A setting's value as one writes it on the command line."""
-    if isinstance(value, tuple | list):
-        return ",".join(plain(item) for item in value)
-    value = value.item() if hasattr(value, "item") else value
-    return "none" if value is None else str(value)
+    return label(setting, " ", EXACT)
 
 
 def checked_output(about: About, logger: str) -> Path:

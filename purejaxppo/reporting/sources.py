@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from purejaxppo.fields import flatten
 from purejaxppo.interchange import ReadingWarning, read
+from purejaxppo.labels import shown
 from purejaxppo.reliability.records import Runs
 from purejaxppo.study import store
-from purejaxppo.study.grids import shown
 
 METRICS = {
     "episode_return": "training return",

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from purejaxppo.labels import cell, label, shown
 from purejaxppo.reliability import Summary, aggregates, summarize
 from purejaxppo.reliability.analysis import Plan, score_intervals
 from purejaxppo.reliability.curves import final_performance
 from purejaxppo.reliability.intervals import Interval
-from purejaxppo.study.grids import Setting, label, shown
+from purejaxppo.study.grids import Setting
 from purejaxppo.study.results import runs_of_setting
 
 if TYPE_CHECKING:
@@ -276,13 +277,7 @@ def _write_csv(path: Path, ranked: list[Ranked]) -> None:
                 for end in ("low", "high")
             ]
             worth = [float(getattr(one.summary, name)) for name in RANKS]
-            values = [
-                shown(v) if not _is_number(v) else v for v in one.setting.values()
-            ]
+            values = map(cell, one.setting.values())
             found = one.summary
             counts = found.num_runs, int(found.missing), _diverged(found)
             writer.writerow([one.number, *values, *worth, *ends, *counts])
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -9,9 +9,10 @@ import numpy as np
 
 from purejaxppo import loggers
 from purejaxppo.fields import flatten
+from purejaxppo.labels import label
 from purejaxppo.study import hosts, store
 from purejaxppo.study.chunks import Outcome
-from purejaxppo.study.grids import Setting, label
+from purejaxppo.study.grids import Setting
 from purejaxppo.study.groups import Group
 from purejaxppo.study.origins import changes, provenance
 from purejaxppo.study.plans import Chunk

@@ -294,26 +294,6 @@ def domain_of(field: str, given: Any) -> Domain:
     return RANGES[name][0](*numbers)
 
 
-def label(setting: Mapping[str, Any], between: str = ", ") -> str:
-    """A setting in one line, for tables and messages.
-
-    >>> label({"learning_rate": 0.0003, "network.widths": (64, 64)})
-    'learning_rate=0.0003, network.widths=64x64'
-    """
-    return between.join(f"{name}={shown(value)}" for name, value in setting.items())
-
-
-def shown(value: Any) -> str:
-    """A value as a table shows it."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, tuple | list):
-        return "x".join(map(shown, value)) or "none"
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "true", False: "false"}[value]
-    return str(value)
-
-
 def check_size(number: int) -> None:
     """Refuse more runs than any machine will train.
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from purejaxppo.config import Config
 from purejaxppo.fields import UnknownField, flatten, leaves, replace
+from purejaxppo.labels import label
 from purejaxppo.study import env_fields
-from purejaxppo.study.grids import Setting, label
+from purejaxppo.study.grids import Setting
 from purejaxppo.training import PPO
 
 ENV = "env."

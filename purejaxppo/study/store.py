@@ -263,18 +263,27 @@ def read_tree(path: Path) -> Any:
     """Read a tree of arrays as NumPy's, in nested dicts and lists.
 
     Raises:
-      ValueError: there is none.
+      ValueError: there is none, or it is damaged.
     """
-    import orbax.checkpoint as ocp
-
     if not path.exists():
         raise ValueError(f"Expected {path.name} in {path.parent}, found none.")
+    try:
+        return _restored(path.absolute())
+    except Exception as error:  # Of many kinds: each file of it is read by another.
+        raise ValueError(
+            f"Expected {path} to be as it was written, got damaged files."
+        ) from error
+
+
+def _restored(path: Path) -> Any:
+    import orbax.checkpoint as ocp
+
     with ocp.StandardCheckpointer() as checkpointer:
-        saved = checkpointer.metadata(path.absolute()).item_metadata.tree
+        saved = checkpointer.metadata(path).item_metadata.tree
         like = jax.tree.map(
             lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), saved
         )
-        return checkpointer.restore(path.absolute(), like)
+        return checkpointer.restore(path, like)
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:

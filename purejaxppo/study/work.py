@@ -135,7 +135,8 @@ class Work:
         done = np.zeros(len(self.task.seeds), np.int64)
         for chunk in self.chunks:
             done[self.task.runs(chunk)] = self._stored(chunk)
-        self.logger.begin(self.task.about(done))
+        about = self.task.about(done)
+        hosts.first_does(lambda: self.logger.begin(about), "begin the log")
 
     def _stored(self, chunk: Chunk) -> int:
         """Updates of a chunk that are kept, and are not made again."""
@@ -239,6 +240,7 @@ class Work:
         )
         self.chunks = smaller
         self._note_chunks()
+        self.logger.close()
         self._begin_log()
 
     def _who(self, chunk: Chunk) -> Callable[[int], str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from purejaxppo.config import Config
 from purejaxppo.fields import UnknownField, flatten, leaves, replace
+from purejaxppo.labels import shown
 from purejaxppo.study.grids import (
     Domain,
     LogUniform,
@@ -15,7 +16,6 @@ from purejaxppo.study.grids import (
     Uniform,
     check_domain,
     domain_of,
-    shown,
 )
 from purejaxppo.study.groups import ENV, make_variants
 

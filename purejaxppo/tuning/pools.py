@@ -10,9 +10,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from purejaxppo.labels import label
 from purejaxppo.study import Study
 from purejaxppo.study.chunks import check_masks
-from purejaxppo.study.grids import Setting, label
+from purejaxppo.study.grids import Setting
 from purejaxppo.study.groups import (
     Group,
     Variant,

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from purejaxppo.labels import cell, label, shown
 from purejaxppo.reliability import Interval
 from purejaxppo.study import store
-from purejaxppo.study.grids import label, shown
 from purejaxppo.tuning.records import Confirmation, Trial, Tuned
 
 DATABASE, TUNE, BEST = "tune.db", "tune", "best.toml"
@@ -112,16 +112,11 @@ def _full(tuned: Tuned) -> list[list[Any]]:
         [
             *(trial.number, trial.state, trial.value, trial.mean_return),
             *(trial.updates, trial.env_steps),
-            *(_cell(trial.setting.get(name, "")) for name in tuned.space),
+            *(cell(trial.setting.get(name, "")) for name in tuned.space),
             *trial.rungs,
         ]
         for trial in tuned.trials
     ]
-
-
-def _cell(value: Any) -> Any:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if number else shown(value)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

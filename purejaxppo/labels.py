@@ -1,0 +1,39 @@
+"""A grid's settings as text: for tables, messages, folders and files."""
+
+from collections.abc import Mapping
+from typing import Any
+
+EXACT = None
+"""In place of a number of digits: as many as tell a float from every other one."""
+
+
+def label(
+    setting: Mapping[str, Any], between: str = ", ", digits: int | None = 4
+) -> str:
+    """A setting in one line.
+
+    >>> label({"learning_rate": 0.0003, "network.widths": (64, 64)})
+    'learning_rate=0.0003, network.widths=64x64'
+    """
+    return between.join(f"{k}={shown(value, digits)}" for k, value in setting.items())
+
+
+def shown(value: Any, digits: int | None = 4) -> str:
+    """A value as text; of floats so many digits.
+
+    >>> shown(0.99999), shown(0.99999, EXACT), shown((0.5, None))
+    ('1', '0.99999', '0.5xnone')
+    """
+    if isinstance(value, float):
+        return str(float(value)) if digits is None else f"{value:.{digits}g}"
+    if isinstance(value, tuple | list):
+        return "x".join(shown(item, digits) for item in value) or "none"
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "true", False: "false"}[value]
+    return str(value)
+
+
+def cell(value: Any) -> Any:
+    """A value for a file that programs read: a number with all digits, else text."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number else shown(value, EXACT)
