@@ -331,8 +331,8 @@ class _Work:
             for i in pool.numbers:
                 curves = pool.curves(i)
                 value = self.search.goal.value(pool.env_steps, curves)
-                seen = np.where(np.isnan(curves), 0, curves).sum()
-                ease = float(seen / max(1, (~np.isnan(curves)).sum()))
+                seen = curves[~np.isnan(curves)]
+                ease = float(seen.mean()) if seen.size else -np.inf
                 worth[i] = self._signed(value), ease
                 facts = {"updates": pool.update, "mean_return": ease}
                 facts["env_steps"] = int(pool.env_steps[-1]) * pool.num_seeds
