@@ -15,6 +15,7 @@ from purejaxppo.study.grids import (
     Uniform,
     check_domain,
     domain_of,
+    product,
     shown,
 )
 from purejaxppo.study.groups import ENV, make_variants
@@ -67,7 +68,11 @@ def make_space(config: Config, given: Mapping[str, Any] | None) -> dict[str, Dom
     space = {name: domain_of(name, domain) for name, domain in given.items()}
     for name, domain in space.items():
         _check_field(name)
-        check_domain(name, domain)
+        if isinstance(domain, Uniform | LogUniform):
+            check_domain(name, domain)
+            _check_no_count(name, domain)
+        else:  # As Python's values, which storages give back as they are.
+            space[name] = tuple(row[name] for row in product({name: domain}))
     extremes(config, space)
     return space
 
@@ -92,6 +97,15 @@ def _check_field(name: str) -> None:
     heads = [f"{leaf.name}.kind" for leaf in leaves(Config) if leaf.techniques]
     if name not in (*known, *heads):
         raise UnknownField(name, known)
+
+
+def _check_no_count(name: str, domain: Domain) -> None:
+    """Refuse a range of whole numbers: its ends may be some, what is drawn is none."""
+    if name in {leaf.name for leaf in leaves(Config) if leaf.kind in (int, int | None)}:
+        raise ValueError(
+            f"Expected {name}, a whole number, to be drawn from a few values, got "
+            f"{_told(domain)}."
+        )
 
 
 def _corners(space: Space) -> Iterator[Setting]:

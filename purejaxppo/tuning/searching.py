@@ -110,7 +110,18 @@ class Search:
         for stops in (rung_stops(n, self.num_rungs, self.eta) for n in updates):
             check_goal(self.goal, self.num_seeds, stops)
         if self.confirm_seeds:
-            check_goal(self.goal, self.confirm_seeds, ())
+            check_goal(self.goal, self.confirm_seeds, updates)
+        self._check_seeds()
+
+    def _check_seeds(self) -> None:
+        """Refuse seeds that there are not, before a search rather than behind it."""
+        check_size(self.confirm_seeds)
+        last = self.study.seed + self.num_seeds + self.confirm_seeds - 1
+        if last >= 2**32:
+            raise ValueError(
+                f"Expected the seeds, those of the confirmation included, to be below "
+                f"{2**32}, got {last}."
+            )
 
     @cached_property
     def domains(self) -> dict[str, Domain]:
@@ -403,5 +414,6 @@ def _trial(frozen: "optuna.trial.FrozenTrial", ledger: Ledger) -> Trial:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON gives it back."""
+    """A value as JSON gives it back; numbers of NumPy are Python's."""
+    value = getattr(value, "tolist", lambda: value)()
     return list(value) if isinstance(value, tuple) else value
