@@ -21,7 +21,7 @@ from purejaxppo.commands import machine
 from purejaxppo.fields import replace
 from purejaxppo.study import LogUniform, Study, Uniform, store
 from purejaxppo.study.segments import Segment
-from purejaxppo.tuning import Search, claims, pools, searching, storing, tune
+from purejaxppo.tuning import Search, claims, domains, pools, searching, storing, tune
 from purejaxppo.tuning.confirming import compared
 from purejaxppo.tuning.domains import USUAL, make_space, params_of, told
 from purejaxppo.tuning.goals import CELLS, FINAL, check_goal, make_goal
@@ -469,6 +469,15 @@ def test_the_usual_space_leaves_out_what_is_off():
         "clip_eps",
         "max_grad_norm",
     }
+
+
+def test_listed_values_are_checked_together_beside_many_ranges():
+    """Each is right by itself: 3 x 4, 2 x 3 and 2 x 4 steps halve, 3 x 3 do not."""
+    listed = {"num_envs": [2, 3], "num_steps": [4, 3], "num_minibatches": [1, 2]}
+    space = {**USUAL, "gamma": Uniform(0.9, 1.0), **listed}
+    assert 2 ** len(space) > domains.MOST_CHECKED
+    with pytest.raises(ValueError, match="Expected num_minibatches to divide"):
+        make_space(CONFIG, space)
 
 
 def test_values_that_optuna_does_not_know_go_by_their_labels():

@@ -40,7 +40,8 @@ USUAL: Space = MappingProxyType(
 """The space where none is given. One static field: each of its values compiles."""
 
 MOST_CHECKED = 1024
-"""Combinations of a space that are checked before a search; beyond, each value is."""
+"""Combinations of a space that are checked before a search; beyond, each value is, and
+the combinations of values that are listed."""
 
 
 def make_space(config: Config, given: Mapping[str, Any] | None) -> dict[str, Domain]:
@@ -109,14 +110,25 @@ def _check_no_count(name: str, domain: Domain) -> None:
 
 
 def _corners(space: Space) -> Iterator[Setting]:
-    """Settings of which each combination of ends and values is one."""
+    """Settings of which each combination of ends and values is one, if they are few."""
     ends = {name: _ends(domain) for name, domain in space.items()}
     if math.prod(map(len, ends.values())) <= MOST_CHECKED:
-        for row in itertools.product(*ends.values()):
-            yield dict(zip(ends, row, strict=True))
+        yield from _combined(ends)
         return
     for name, values in ends.items():
         yield from ({name: value} for value in values)
+    listed = {
+        name: values
+        for name, values in ends.items()
+        if not isinstance(space[name], Uniform | LogUniform)
+    }
+    if math.prod(map(len, listed.values())) <= MOST_CHECKED:
+        yield from _combined(listed)
+
+
+def _combined(values: Mapping[str, Sequence[Any]]) -> Iterator[Setting]:
+    for row in itertools.product(*values.values()):
+        yield dict(zip(values, row, strict=True))
 
 
 def _ends(domain: Domain) -> Sequence[Any]:
