@@ -1,7 +1,9 @@
 """Tuning: halving, objectives, shared storages, resume, the command."""
 
 import csv
+import dataclasses
 import importlib.util
+import json
 import os
 import socket
 import subprocess
@@ -18,7 +20,8 @@ from purejaxppo import cli, reliability
 from purejaxppo.commands import machine
 from purejaxppo.fields import replace
 from purejaxppo.study import LogUniform, Study, Uniform, store
-from purejaxppo.tuning import Search, pools, searching, storing, tune
+from purejaxppo.study.segments import Segment
+from purejaxppo.tuning import Search, claims, domains, pools, searching, storing, tune
 from purejaxppo.tuning.confirming import compared
 from purejaxppo.tuning.domains import USUAL, make_space, params_of, told
 from purejaxppo.tuning.goals import CELLS, FINAL, check_goal, make_goal
@@ -84,6 +87,25 @@ def test_survivors_are_the_best_share_rounded_up_and_the_first_of_equal_ones():
     assert survivors(worth, 3) == [5, 6]
     assert survivors(worth, 5) == [5]
     assert survivors({2: (-np.inf,)}, 4) == [2]
+
+
+def test_nobody_is_pruned_before_anything_is_known_of_anyone():
+    nothing = -np.inf, -np.inf
+    assert survivors({3: nothing, 5: nothing, 8: nothing}, 2) == [3, 5, 8]
+    assert survivors({3: nothing, 5: (-np.inf, -200.0), 8: nothing}, 3) == [5]
+
+
+def test_a_rung_before_the_end_of_an_episode_prunes_nothing(monkeypatch):
+    """Not even by the order of the trials, of which the default's is the first."""
+    curves = pools.Pool.curves
+
+    def late(self, number):
+        return np.where(np.arange(self.update) < 8, np.nan, curves(self, number))
+
+    monkeypatch.setattr(pools.Pool, "curves", late)
+    tuned = search().run()
+    assert [trial.updates for trial in tuned.trials] == [16] * 4
+    assert tuned.trials[0].rungs[:2] == (-np.inf, -np.inf)
 
 
 def test_rungs_are_shares_of_the_updates():
@@ -226,6 +248,113 @@ def test_who_is_dead():
     assert storing.is_dead("elsewhere:1:ab", now - 3600)
 
 
+def test_a_setting_that_failed_is_tried_again_but_not_for_ever():
+    with storing.quiet():
+        study = optuna.create_study()
+
+        def ledger():
+            return storing.Ledger(study, make_space(CONFIG, SPACE), "random", 0)
+
+        first = ledger()
+        drawn = first.ask(3)
+        first.close(1)  # Pruned: it stays what it is.
+        first.fail()
+        for _ in range(storing.MOST_FAILURES - 1):
+            worker = ledger()
+            again = list(worker.ask(3).values())
+            assert again[:2] == [drawn[0], drawn[2]] and again[2] not in drawn.values()
+            worker.close(max(worker.open))
+            worker.fail()
+        assert all(s not in drawn.values() for s in ledger().ask(3).values())
+
+
+def test_a_worker_that_is_stopped_while_it_asks_leaves_nothing(monkeypatch):
+    def stop(trial, space):
+        if trial.number == 2:
+            raise KeyboardInterrupt
+
+    with storing.quiet():
+        study = optuna.create_study()
+    monkeypatch.setattr(Search, "open", lambda self: study)
+    monkeypatch.setattr(storing, "suggest", stop)
+    with pytest.raises(KeyboardInterrupt):
+        search().run()
+    assert [trial.state.name for trial in study.trials] == ["FAIL"] * 3
+
+
+def test_a_trial_whose_worker_was_killed_before_it_said_so_is_buried(monkeypatch):
+    with storing.quiet():
+        study = optuna.create_study()
+        study.ask()
+        ledger = storing.Ledger(study, make_space(CONFIG, SPACE), "random", 0)
+        ledger.bury()
+        assert len(ledger.trials("RUNNING")) == 1  # It may be about to.
+        monkeypatch.setattr(storing, "SILENT_SECONDS", -1.0)
+        ledger.bury()
+        assert [trial.state.name for trial in ledger.trials()] == ["FAIL"]
+
+
+def test_one_of_two_workers_that_end_together_confirms(tmp_path, monkeypatch):
+    """The other one is at work when this one ends, and ends while this one writes."""
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    options = {"storage": url, "num_configs": 2, "batch": 2}
+    search(**options).run()
+    with storing.quiet():
+        other = search(**options).open()
+        other.ask().set_user_attr("worker", "elsewhere:1:ab")
+        other.set_user_attr("worker elsewhere:1:ab", time.time())
+
+    def written(self, tuned):
+        other.tell(2, state=optuna.trial.TrialState.PRUNED, skip_if_finished=True)
+        return tuned
+
+    monkeypatch.setattr(Search, "_written", written)
+    monkeypatch.setattr(searching, "confirm", lambda *_: pytest.fail("Both confirm."))
+    assert search(**options, confirm_seeds=2).run().confirmation is None
+
+
+def test_a_worker_without_anything_to_do_says_who_is_at_work(monkeypatch):
+    with storing.quiet():
+        study = optuna.create_study()
+        study.ask().set_user_attr("worker", "elsewhere:1:ab")
+        study.set_user_attr("worker elsewhere:1:ab", time.time())
+    monkeypatch.setattr(Search, "open", lambda self: study)
+    message = r"got none of 1, 1 of which other workers are at; run it again then\."
+    with pytest.raises(ValueError, match=message):
+        search(num_configs=1).run()
+
+
+def test_an_output_is_of_one_search(tmp_path):
+    facts = {"env": "A", "space gamma": "0.9,1"}
+    claims.claim(tmp_path, "a", facts)
+    claims.claim(tmp_path, "a", facts)
+    assert [path.name for path in tmp_path.iterdir()] == ["search.json"]
+    with pytest.raises(ValueError, match=r"to be the study 'b''s, but it is 'a''s; an"):
+        claims.claim(tmp_path, "b", facts)
+    with pytest.raises(ValueError, match=r"its env is 'A' and here it is 'B'; another"):
+        claims.claim(tmp_path, "a", {**facts, "env": "B"})
+    (tmp_path / "search.json").write_text("{")
+    with pytest.raises(ValueError, match=r"search\.json to say whose the output is"):
+        claims.claim(tmp_path, "a", facts)
+
+
+def test_cma_es_learns_from_what_was_pruned():
+    pytest.importorskip("cmaes")
+    with storing.quiet():
+        study = optuna.create_study(direction="maximize")
+        space = {"a": Uniform(0.0, 1.0), "b": Uniform(0.0, 1.0)}
+        ledger, means = storing.Ledger(study, space, "cmaes", 0), []
+        for _ in range(5):
+            asked = ledger.ask(16)
+            worth = {n: -abs(s["a"] - 0.1) - s["b"] for n, s in asked.items()}
+            best = max(worth, key=lambda number: worth[number])
+            for number, value in worth.items():
+                ledger.report(number, 1, value)
+                ledger.close(number, value if number == best else None)
+            means.append(np.mean(list(worth.values())))
+    assert means[-1] > means[0] + 0.3
+
+
 def test_a_trial_that_others_took_for_dead_stays_failed():
     with storing.quiet():
         study = optuna.create_study()
@@ -304,6 +433,14 @@ def test_a_run_that_diverged_has_no_return():
     np.testing.assert_array_equal(found, [[1, 1, 1], [np.nan] * 3])
 
 
+def test_a_mask_that_allows_nothing_is_told_with_its_update(monkeypatch):
+    pool = object.__new__(pools.Pool)
+    monkeypatch.setattr(pool, "_named", str)
+    segment = Segment(5, 7, {"num_fully_masked": np.array([[0, 3]])})
+    with pytest.raises(ValueError, match="at 3 steps of update 6 of 0"):
+        pool._take(segment, {})
+
+
 def test_the_confirmation_compares_both_on_all_seeds():
     seeds = np.arange(8)
     good, bad = (STEPS, curves_of(SCORES + 10)), (STEPS, curves_of(SCORES))
@@ -334,6 +471,15 @@ def test_the_usual_space_leaves_out_what_is_off():
     }
 
 
+def test_listed_values_are_checked_together_beside_many_ranges():
+    """Each is right by itself: 3 x 4, 2 x 3 and 2 x 4 steps halve, 3 x 3 do not."""
+    listed = {"num_envs": [2, 3], "num_steps": [4, 3], "num_minibatches": [1, 2]}
+    space = {**USUAL, "gamma": Uniform(0.9, 1.0), **listed}
+    assert 2 ** len(space) > domains.MOST_CHECKED
+    with pytest.raises(ValueError, match="Expected num_minibatches to divide"):
+        make_space(CONFIG, space)
+
+
 def test_values_that_optuna_does_not_know_go_by_their_labels():
     given = {"network.widths": [(8,), (8, 8)], "normalize_reward": [False, True]}
     space = make_space(CONFIG, given)
@@ -348,6 +494,19 @@ def test_values_that_optuna_does_not_know_go_by_their_labels():
         drawn = ledger.ask(12).values()
     assert {setting["network.widths"] for setting in drawn} == {(8,), (8, 8)}
     assert {setting["normalize_reward"] for setting in drawn} == {False, True}
+
+
+def test_values_of_numpy_are_those_of_python():
+    space = make_space(
+        CONFIG, {"gamma": np.array([0.9, 0.99]), "num_envs": [np.int64(2)]}
+    )
+    assert space == {"gamma": (0.9, 0.99), "num_envs": (2,)}
+    kinds = [type(value) for values in space.values() for value in values]
+    assert kinds == [float, float, int]
+    facts = search().facts
+    config = replace(CONFIG, {"vf_coef": np.float32(0.5)})
+    assert dataclasses.replace(search(), config=config).facts["config vf_coef"] == 0.5
+    assert json.loads(json.dumps(facts)) == facts
 
 
 # --- Bad input ------------------------------------------------------------------------
@@ -382,6 +541,20 @@ def test_values_that_optuna_does_not_know_go_by_their_labels():
             "gamma to be in [0, 1], got 2.0",
         ),
         ({"space": {"num_minibatches": [1, 3]}}, "Expected num_minibatches to divide"),
+        (
+            {"space": {"num_steps": Uniform(4, 8)}},
+            "num_steps, a whole number, to be dra",
+        ),
+        ({"confirm_seeds": 2**21}, "at most 1,048,576 runs, got 2,097,152."),
+        (
+            {"seed": 2**32 - 3, "confirm_seeds": 2},
+            "to be below 4294967296, got 4294967",
+        ),
+        (
+            {"objective": "risk_across_runs", "num_seeds": 20, "num_rungs": 1}
+            | {"confirm_seeds": 2},
+            "of 16 updates and 2 seeds",
+        ),
         ({"num_seeds": 0}, "Expected num_seeds to be in [1,"),
         ({"storage": "sqlite:////nowhere/a.db"}, "Expected storage to be one that Opt"),
         ({"storage": "nonsense"}, "Expected storage to be one that Optuna can open"),

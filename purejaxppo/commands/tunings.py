@@ -82,7 +82,8 @@ def run_tune(command: Tune) -> int:
     if command.confirm_seeds and tuned.confirmation is None:
         console.print("Other workers are not done: run it again then, to confirm.")
     output = Path(search.output or "")
-    console.print(f"Search in {output / TUNE}.md, best config in {output / BEST}")
+    where = f"Search in {output / TUNE}.md, best config in {output / BEST}"
+    console.print(where, highlight=False, markup=False)
     return 0
 
 

@@ -16,6 +16,7 @@ from purejaxppo.study.grids import (
     Uniform,
     check_domain,
     domain_of,
+    product,
 )
 from purejaxppo.study.groups import ENV, make_variants
 
@@ -39,7 +40,8 @@ USUAL: Space = MappingProxyType(
 """The space where none is given. One static field: each of its values compiles."""
 
 MOST_CHECKED = 1024
-"""Combinations of a space that are checked before a search; beyond, each value is."""
+"""Combinations of a space that are checked before a search; beyond, each value is, and
+the combinations of values that are listed."""
 
 
 def make_space(config: Config, given: Mapping[str, Any] | None) -> dict[str, Domain]:
@@ -67,7 +69,11 @@ def make_space(config: Config, given: Mapping[str, Any] | None) -> dict[str, Dom
     space = {name: domain_of(name, domain) for name, domain in given.items()}
     for name, domain in space.items():
         _check_field(name)
-        check_domain(name, domain)
+        if isinstance(domain, Uniform | LogUniform):
+            check_domain(name, domain)
+            _check_no_count(name, domain)
+        else:  # As Python's values, which storages give back as they are.
+            space[name] = tuple(row[name] for row in product({name: domain}))
     extremes(config, space)
     return space
 
@@ -94,15 +100,35 @@ def _check_field(name: str) -> None:
         raise UnknownField(name, known)
 
 
+def _check_no_count(name: str, domain: Domain) -> None:
+    """Refuse a range of whole numbers: its ends may be some, what is drawn is none."""
+    if name in {leaf.name for leaf in leaves(Config) if leaf.kind in (int, int | None)}:
+        raise ValueError(
+            f"Expected {name}, a whole number, to be drawn from a few values, got "
+            f"{_told(domain)}."
+        )
+
+
 def _corners(space: Space) -> Iterator[Setting]:
-    """Settings of which each combination of ends and values is one."""
+    """Settings of which each combination of ends and values is one, if they are few."""
     ends = {name: _ends(domain) for name, domain in space.items()}
     if math.prod(map(len, ends.values())) <= MOST_CHECKED:
-        for row in itertools.product(*ends.values()):
-            yield dict(zip(ends, row, strict=True))
+        yield from _combined(ends)
         return
     for name, values in ends.items():
         yield from ({name: value} for value in values)
+    listed = {
+        name: values
+        for name, values in ends.items()
+        if not isinstance(space[name], Uniform | LogUniform)
+    }
+    if math.prod(map(len, listed.values())) <= MOST_CHECKED:
+        yield from _combined(listed)
+
+
+def _combined(values: Mapping[str, Sequence[Any]]) -> Iterator[Setting]:
+    for row in itertools.product(*values.values()):
+        yield dict(zip(values, row, strict=True))
 
 
 def _ends(domain: Domain) -> Sequence[Any]:

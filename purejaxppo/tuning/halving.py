@@ -4,10 +4,14 @@ Source: Jamieson and Talwalkar 2016, "Non-stochastic best arm identification and
 hyperparameter optimization".
 """
 
+import math
 from collections.abc import Mapping
 
 Worth = tuple[float, ...]
-"""What settings are ranked by: higher is better, what comes later breaks ties."""
+"""What settings are ranked by: higher is better, what comes later breaks ties.
+
+-inf is what nothing is known of.
+"""
 
 
 def rung_stops(num_updates: int, num_rungs: int, eta: int) -> list[int]:
@@ -31,6 +35,9 @@ def rung_stops(num_updates: int, num_rungs: int, eta: int) -> list[int]:
 def survivors(worth: Mapping[int, Worth], eta: int) -> list[int]:
     """The settings that go on: the best 1 / eta of them, rounded up.
 
+    All go on where nothing is known of any, as before the first episode ends: whom to
+    prune would be chance.
+
     >>> survivors({4: (1.0,), 7: (3.0,), 9: (2.0,)}, 2)
     [7, 9]
 
@@ -41,5 +48,7 @@ def survivors(worth: Mapping[int, Worth], eta: int) -> list[int]:
     Returns:
       Their numbers, in increasing order.
     """
+    if all(part == -math.inf for of in worth.values() for part in of):
+        return sorted(worth)
     ranked = sorted(worth, key=lambda number: (worth[number], -number), reverse=True)
     return sorted(ranked[: -(-len(ranked) // eta)])

@@ -151,7 +151,7 @@ class Pool:
         self.columns = {k: np.concatenate(v, axis=1) for k, v in columns.items()}
 
     def _take(self, segment: Segment, columns: dict[str, list[np.ndarray]]) -> None:
-        check_masks(segment.metrics, self._named)
+        check_masks(segment.metrics, self._named, segment.start)
         for name in KEPT:
             columns.setdefault(name, []).append(segment.metrics[name])
 

@@ -18,7 +18,8 @@ class Trial(NamedTuple):
       state: "complete", "pruned", "running" or "fail".
       setting: field -> value; empty where it failed before it was drawn.
       value: of the objective at the last rung that it came to, NaN if at none.
-      mean_return: over seeds and updates until then, by which ties are broken.
+      mean_return: over seeds and updates until then, by which ties are broken; -inf
+        where no episode had ended.
       updates: that each of its runs made.
       env_steps: of all its runs together.
       rungs: the objective at each rung that it came to.

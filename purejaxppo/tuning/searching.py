@@ -15,7 +15,8 @@ from purejaxppo.networks import Network
 from purejaxppo.objectives import Loss
 from purejaxppo.reporting import check_output
 from purejaxppo.study import Status, Study
-from purejaxppo.study.grids import Domain, Setting
+from purejaxppo.study.grids import Domain, Setting, check_size
+from purejaxppo.tuning.claims import claim
 from purejaxppo.tuning.confirming import CONFIRM, confirm
 from purejaxppo.tuning.domains import (
     extremes,
@@ -109,7 +110,18 @@ class Search:
         for stops in (rung_stops(n, self.num_rungs, self.eta) for n in updates):
             check_goal(self.goal, self.num_seeds, stops)
         if self.confirm_seeds:
-            check_goal(self.goal, self.confirm_seeds, ())
+            check_goal(self.goal, self.confirm_seeds, updates)
+        self._check_seeds()
+
+    def _check_seeds(self) -> None:
+        """Refuse seeds that there are not, before a search rather than behind it."""
+        check_size(self.confirm_seeds)
+        last = self.study.seed + self.num_seeds + self.confirm_seeds - 1
+        if last >= 2**32:
+            raise ValueError(
+                f"Expected the seeds, those of the confirmation included, to be below "
+                f"{2**32}, got {last}."
+            )
 
     @cached_property
     def domains(self) -> dict[str, Domain]:
@@ -165,17 +177,18 @@ class Search:
         """The study in the storage, begun where it is not there.
 
         Raises:
-          ValueError: it cannot be opened, or is another search's; or the output is not
-            writable.
+          ValueError: it cannot be opened, or is another search's; or the output is, or
+            is not writable.
         """
-        url = self.storage
+        url, facts = self.storage, self.facts
+        name = self.study_name or self.study.job.env
         if self.output is not None:
             folder = Path(self.output)
             check_output(folder)
             folder.mkdir(parents=True, exist_ok=True)
+            claim(folder, name, facts)
             url = url or f"sqlite:///{folder / DATABASE}"
-        name = self.study_name or self.study.job.env
-        return open_study(url, name, self.goal.higher_is_better, self.facts)
+        return open_study(url, name, self.goal.higher_is_better, facts)
 
     def run(
         self,
@@ -200,8 +213,11 @@ class Search:
             ledger = Ledger(self.open(), self.domains, self.sampler, self.sample_seed)
             work = _Work(self, ledger, on_progress)
             work.run()
+            # Known before anything is written, which takes its time: of two workers
+            # that end shortly after each other one confirms.
+            is_last = not ledger.trials("RUNNING")
             tuned = self._written(self._tuned(ledger, work.env_steps))
-            if self.confirm_seeds and not ledger.trials("RUNNING"):
+            if self.confirm_seeds and is_last:
                 default = self.confirming(self.config, "default")
                 best = self.confirming(tuned.config, f"trial-{tuned.best.number}")
                 found = confirm(default, best, self.goal, on_status)
@@ -217,9 +233,11 @@ class Search:
     def _tuned(self, ledger: Ledger, env_steps: int) -> Tuned:
         trials = ranked(ledger, self.goal)
         if not trials or trials[0].state != "complete":
+            going = len(ledger.trials("RUNNING"))
+            others = f", {going} of which other workers are at; run it again then"
             raise ValueError(
                 "Expected a setting that was trained to its end, got none of "
-                f"{len(trials)}."
+                f"{len(trials)}{others if going else ''}."
             )
         return Tuned(
             env=self.study.job.env,
@@ -279,9 +297,8 @@ class _Work:
         search, ledger = self.search, self.ledger
         ledger.begin(params_of(search.domains, search.config))
         while missing := max(0, search.num_configs - self._count()):
-            asked = ledger.ask(min(missing, search.batch))
             try:
-                self._train(asked)
+                self._train(ledger.ask(min(missing, search.batch)))
             except BaseException:
                 ledger.fail()
                 raise
@@ -331,8 +348,8 @@ class _Work:
             for i in pool.numbers:
                 curves = pool.curves(i)
                 value = self.search.goal.value(pool.env_steps, curves)
-                seen = np.where(np.isnan(curves), 0, curves).sum()
-                ease = float(seen / max(1, (~np.isnan(curves)).sum()))
+                seen = curves[~np.isnan(curves)]
+                ease = float(seen.mean()) if seen.size else -np.inf
                 worth[i] = self._signed(value), ease
                 facts = {"updates": pool.update, "mean_return": ease}
                 facts["env_steps"] = int(pool.env_steps[-1]) * pool.num_seeds
@@ -397,5 +414,6 @@ def _trial(frozen: "optuna.trial.FrozenTrial", ledger: Ledger) -> Trial:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON gives it back."""
+    """A value as JSON gives it back; numbers of NumPy are Python's."""
+    value = getattr(value, "tolist", lambda: value)()
     return list(value) if isinstance(value, tuple) else value

@@ -8,25 +8,36 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from purejaxppo.fields import nearest
 from purejaxppo.study.grids import Setting
+from purejaxppo.tuning.claims import check_same
 from purejaxppo.tuning.domains import Space, suggest
 
 if TYPE_CHECKING:
     import optuna
 
-FACTS, WORKER = "tuning", "worker"
-"""Attributes: of a study, what is tuned; of a trial, whose it is."""
+FACTS, WORKER, AGAIN = "tuning", "worker", "again"
+"""Attributes: of a study, what is tuned; of a trial, whose it is, and the numbers under
+which its setting failed before."""
+
+MOST_FAILURES = 3
+"""Of a setting: it may be what kills the workers."""
 
 BEAT_SECONDS, SILENT_SECONDS = 30.0, 600.0
 """How often a worker says that it is there, and after which silence it is not."""
 
 SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler", "cmaes": "CmaEsSampler"}
 """Name of a sampler -> Optuna's class."""
+
+OPTIONS: Mapping[str, dict[str, Any]] = MappingProxyType(
+    {"tpe": {"constant_liar": True}, "cmaes": {"consider_pruned_trials": True}}
+)
+"""Of samplers. Most of a batch is pruned: CMA-ES, left to itself, looks away then."""
 
 
 def check_sampler(name: Any) -> None:
@@ -81,7 +92,7 @@ def open_study(
             f"Expected storage to be one that Optuna can open, such as "
             f"sqlite:///FILE, got {storage!r}: {first}."
         ) from None
-    _check_same(name, facts if there is None else there, facts)
+    check_same(name, facts if there is None else there, facts)
     return study
 
 
@@ -100,16 +111,6 @@ def _storage(url: str | None) -> Any:
                 raise
             time.sleep(seconds)
     return optuna.storages.RDBStorage(url, engine_kwargs=patient)
-
-
-def _check_same(name: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    for field in {**there, **here}:
-        if there.get(field) != here.get(field):
-            raise ValueError(
-                f"Expected the study {name!r} to be of the same search, but its "
-                f"{field} is {there.get(field)!r} and here it is {here.get(field)!r}; "
-                "another --study-name or --output begins a new one."
-            )
 
 
 @contextmanager
@@ -131,8 +132,9 @@ class Ledger:
     """The trials of one worker in a study.
 
     A trial's worker is named after its host and process, and says every now and then
-    that it is there: what a dead one left under way is told as failed, and is tried
-    again under another number.
+    that it is there: what a dead one left under way is told as failed. A setting that
+    failed is tried again under another number; else a search that is killed often would
+    keep what it pruned, and lose what it did not.
 
     Args:
       study: from `open_study`.
@@ -151,12 +153,11 @@ class Ledger:
         self._beaten = -np.inf
 
     def begin(self, params: Mapping[str, Any] | None) -> None:
-        """Fail what dead workers left; try `params` first where nothing was tried."""
+        """Fail what dead workers left; try `params` first where nothing was drawn."""
         self.beat()
         self.bury()
-        trials = self.trials()
-        fresh = all(trial.state.name == "FAIL" for trial in trials)
-        if params is not None and fresh:
+        known = [t for t in self.trials() if t.params or t.state.name == "WAITING"]
+        if params is not None and not known:
             self.study.enqueue_trial(dict(params))
 
     def beat(self) -> None:
@@ -171,11 +172,20 @@ class Ledger:
 
         seen = self.study.user_attrs
         for trial in self.trials("RUNNING"):
-            owner = trial.user_attrs.get(WORKER, "")
-            last = seen.get(f"{WORKER} {owner}", 0.0)
-            if owner and owner != self.worker and is_dead(owner, last):
+            if self._is_left(trial, seen):
                 state = optuna.trial.TrialState.FAIL
                 self.study.tell(trial.number, state=state, skip_if_finished=True)
+
+    def _is_left(
+        self, trial: "optuna.trial.FrozenTrial", seen: Mapping[str, Any]
+    ) -> bool:
+        """Whether nobody is at a trial that is under way any more."""
+        owner, began = trial.user_attrs.get(WORKER), trial.datetime_start
+        if owner is None:  # Its worker is about to say so, or was killed before.
+            silent = began is not None and time.time() - began.timestamp()
+            return silent > SILENT_SECONDS
+        last = seen.get(f"{WORKER} {owner}", 0.0)
+        return owner != self.worker and is_dead(owner, last)
 
     def trials(self, *states: str) -> "list[optuna.trial.FrozenTrial]":
         """All workers' trials, or those in some states, by Optuna's names."""
@@ -183,17 +193,36 @@ class Ledger:
         return [trial for trial in found if not states or trial.state.name in states]
 
     def ask(self, count: int) -> dict[int, Setting]:
-        """Suggestions that nobody has taken: number of the trial -> setting."""
+        """Settings that nobody has taken, those that failed before suggested ones.
+
+        Returns:
+          number of the trial -> setting.
+        """
+        for trial in self._failed()[:count]:
+            chain = [*trial.user_attrs.get(AGAIN, ()), trial.number]
+            self.study.enqueue_trial(trial.params, user_attrs={AGAIN: chain})
         asked = {}
         for _ in range(count):
             self._seed(len(self.trials()))
             trial = self.study.ask()
-            # Before anything else, so that it is never nobody's.
-            trial.set_user_attr(WORKER, self.worker)
             self.open[trial.number] = trial
+            # Before anything else, so that it is nobody's for a moment only.
+            trial.set_user_attr(WORKER, self.worker)
             self._seed(trial.number)
             asked[trial.number] = suggest(trial, self.space)
         return asked
+
+    def _failed(self) -> "list[optuna.trial.FrozenTrial]":
+        """Trials that failed and were not tried again, nor too often already."""
+        chains = [trial.user_attrs.get(AGAIN, ()) for trial in self.trials()]
+        again = {number for chain in chains for number in chain}
+        return [
+            trial
+            for trial in self.trials("FAIL")
+            if trial.params.keys() == self.space.keys()
+            and trial.number not in again
+            and len(trial.user_attrs.get(AGAIN, ())) + 1 < MOST_FAILURES
+        ]
 
     def _seed(self, number: int) -> None:
         """Draw by the trial's number: a resumed search draws what it would have."""
@@ -204,8 +233,7 @@ class Ledger:
             return
         drawn = np.random.SeedSequence((self.seed, number)).generate_state(1)
         kind: Callable[..., Any] = getattr(optuna.samplers, SAMPLERS[self.sampler])
-        more = {"constant_liar": True} if self.sampler == "tpe" else {}
-        self.study.sampler = kind(seed=int(drawn[0]), **more)
+        self.study.sampler = kind(seed=int(drawn[0]), **OPTIONS.get(self.sampler, {}))
 
     def report(self, number: int, rung: int, value: float, **facts: Any) -> None:
         """Tell what a trial came to at a rung, and facts of it so far.

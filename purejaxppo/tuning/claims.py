@@ -1,0 +1,71 @@
+"""Claims: a name in a storage, and a folder, are of one search each."""
+
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+SEARCH = "search.json"
+"""File in the output: which study it is of, and what is tuned."""
+
+STUDY, FACTS = "study_name", "tuning"
+
+
+def claim(directory: Path, name: str, facts: Mapping[str, Any]) -> None:
+    """Make a folder a search's own, which keeps what another one found from being lost.
+
+    Args:
+      directory: where the search leaves its files.
+      name: of its study.
+      facts: what is tuned.
+
+    Raises:
+      ValueError: it is another search's, or what says so cannot be read.
+    """
+    path = directory / SEARCH
+    if path.exists():
+        whose, there = _read(path)
+        if whose != name:
+            raise ValueError(
+                f"Expected output {directory} to be the study {name!r}'s, but it is "
+                f"{whose!r}'s; another --output begins a new one."
+            )
+        check_same(name, there, facts)
+        return
+    # Workers that begin at the same moment write the same, each by a name of its own.
+    unfinished = directory / f"{SEARCH}.{uuid.uuid4().hex}"
+    unfinished.write_text(json.dumps({STUDY: name, FACTS: dict(facts)}, indent=2))
+    unfinished.replace(path)
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        found = json.loads(path.read_text())
+        return found[STUDY], found[FACTS]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"Expected {path} to say whose the output is, got a damaged file; without "
+            "it the output is free."
+        ) from None
+
+
+def check_same(name: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Refuse to go on with another search.
+
+    Args:
+      name: of the study.
+      there: what was tuned in it.
+      here: what is to be tuned.
+
+    Raises:
+      ValueError: they differ; with the first difference.
+    """
+    for field in {**there, **here}:
+        if there.get(field) != here.get(field):
+            raise ValueError(
+                f"Expected the study {name!r} to be of the same search, but its "
+                f"{field} is {there.get(field)!r} and here it is {here.get(field)!r}; "
+                "another --output, and --study-name where --storage is given, begins "
+                "a new one."
+            )
