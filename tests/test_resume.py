@@ -311,6 +311,21 @@ def test_out_of_memory_it_goes_on_with_half_as_many(tmp_path, monkeypatch):
     assert (results["updates"] == UPDATES).all()
 
 
+def test_fewer_runs_at_once_where_the_system_killed_what_took_too_much(tmp_path):
+    """Else the same would be tried again, and killed, for ever; what is done stays."""
+    output = tmp_path / "study"
+    with pytest.MonkeyPatch.context() as patch:
+        killed_at(patch, 11, Work, "_status", before=False)
+        with pytest.raises(Killed):
+            study(output, num_seeds=6).run(means=Means(chunk_size=4))
+    few = Means(chunk_size=2)
+    with pytest.warns(ChangedWarning, match="^Going on with 2 runs at once; those "):
+        results = study(output, num_seeds=6).run(resume=True, means=few)
+    chunks = json.loads((output / "plan.json").read_text())["chunks"]
+    assert chunks == [[0, 0, 4, 4], [0, 4, 6, 2]]
+    assert (results["updates"] == UPDATES).all()
+
+
 def test_what_cannot_be_halved_is_one_line(tmp_path, monkeypatch):
     from purejaxppo.study import chunks
 

@@ -3,12 +3,18 @@
 With one process, everything here does nothing, or only what its name says.
 """
 
-from collections.abc import Callable
-from typing import Any
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+T = TypeVar("T")
+
+EXHAUSTED = "RESOURCE_EXHAUSTED"
+"""What XLA says where memory runs out."""
 
 
 def is_first() -> bool:
@@ -23,6 +29,66 @@ def agree(number: float) -> float:
     from jax.experimental import multihost_utils
 
     return float(multihost_utils.broadcast_one_to_all(np.float32(number)))
+
+
+def least(number: float) -> float:
+    """The least of all processes' numbers."""
+    if jax.process_count() == 1:
+        return number
+    from jax.experimental import multihost_utils
+
+    return float(multihost_utils.process_allgather(np.float32(number)).min())
+
+
+def check_alike(make_facts: Callable[[], Mapping[str, Any]]) -> None:
+    """Refuse processes that are not of one mind: they would wait for ever.
+
+    Args:
+      make_facts: gives facts by name; the names are the same in all processes.
+
+    Raises:
+      ValueError: in all processes, if a fact differs, as its text does.
+    """
+    if jax.process_count() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    facts = make_facts()
+    own = [zlib.crc32(repr(fact).encode()) for fact in facts.values()]
+    all_of = multihost_utils.process_allgather(np.array(own, np.uint32))
+    differing = np.argwhere((all_of != all_of[0]).T)
+    if len(differing):
+        name, process = list(facts)[differing[0][0]], differing[0][1]
+        raise ValueError(
+            f"Expected all processes to be given the same {name}, got another in "
+            f"process {process} than in 0."
+        )
+
+
+def all_or_none(action: Callable[[], T]) -> T:
+    """What an action gives, if it has memory enough in all processes.
+
+    Raises:
+      JaxRuntimeError: RESOURCE_EXHAUSTED, in all processes, if it is raised in one.
+    """
+    if jax.process_count() == 1:
+        return action()
+    error: Exception | None = None
+    result: Any = None
+    try:
+        result = jax.block_until_ready(action())
+    except jax.errors.JaxRuntimeError as raised:
+        if not is_exhausted(raised):
+            raise
+        error = raised
+    if any_of(error is not None):
+        raise error or jax.errors.JaxRuntimeError(f"{EXHAUSTED} in another process")
+    return result
+
+
+def is_exhausted(error: Exception) -> bool:
+    """Whether memory ran out."""
+    return EXHAUSTED in str(error)
 
 
 def any_of(flag: bool) -> bool:

@@ -54,9 +54,14 @@ class Chunk(NamedTuple):
                 f"Expected {self.size} runs at once to fit the devices' memory, got "
                 "that they do not, and there are no fewer."
             )
-        middle = min(self.start + half, self.stop)
-        parts = (self.start, middle), (middle, self.stop)
-        return [Chunk(self.group, *part, half) for part in parts if part[0] < part[1]]
+        return self.parts(half)
+
+    def parts(self, size: int) -> list["Chunk"]:
+        """Chunks of that size in the place of this one."""
+        return [
+            Chunk(self.group, start, min(start + size, self.stop), size)
+            for start in range(self.start, self.stop, size)
+        ]
 
 
 class Need(NamedTuple):
@@ -200,10 +205,7 @@ def fitting(
 
 def cut(group: int, num_runs: int, size: int) -> list[Chunk]:
     """A group's runs in chunks of equal size, but for the last one's filling."""
-    return [
-        Chunk(group, start, min(start + size, num_runs), size)
-        for start in range(0, num_runs, size)
-    ]
+    return Chunk(group, 0, num_runs, size).parts(size)
 
 
 def measured(programs: Programs, group: Group, seeds: np.ndarray) -> float:

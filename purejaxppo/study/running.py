@@ -17,6 +17,7 @@ from gymnasium.spaces import Box
 
 from purejaxppo.config import Config
 from purejaxppo.environments import Environment
+from purejaxppo.fields import flatten
 from purejaxppo.loggers import fan_out
 from purejaxppo.networks import Network
 from purejaxppo.objectives import Loss
@@ -31,8 +32,9 @@ from purejaxppo.study.groups import (
     make_variants,
     split,
 )
-from purejaxppo.study.locking import locked
+from purejaxppo.study.locking import LOCK, locked
 from purejaxppo.study.means import DEFAULT, Means
+from purejaxppo.study.origins import code
 from purejaxppo.study.plans import Plan
 from purejaxppo.study.programs import Programmer, make_plan
 from purejaxppo.study.segments import Algorithm
@@ -221,8 +223,10 @@ class Study:
         All programs are compiled, and each makes a few updates.
 
         Raises:
-          ValueError: a run does not fit a device's memory.
+          ValueError: a run does not fit a device's memory; or not all processes are
+            given the same study.
         """
+        hosts.check_alike(lambda: self._facts("plan", means))
         programmer = Programmer(self.groups, self.algorithm, means.devices_per_run)
         return make_plan(programmer, means, self.seeds)
 
@@ -262,8 +266,11 @@ class Study:
         Raises:
           ValueError: `output` holds a study and neither was asked for, or not this
             one; or it cannot be written, or another process trains in it; or an action
-            mask allowed no action (what was trained until then is written).
+            mask allowed no action (what was trained until then is written); or not all
+            processes are given the same, or see the same `output`.
         """
+        options = overwrite, resume, allow_changes, on_plan is None
+        hosts.check_alike(lambda: self._facts("training", means, *options))
         task, logger = self._task(), fan_out(loggers if hosts.is_first() else ())
         if task.output is None:
             return Work(task, means, [], logger).run(on_plan, on_status)
@@ -275,6 +282,7 @@ class Study:
                 check_claim(task, output, overwrite, resume, allow_changes)
 
             hosts.first_does(check, "take the directory")
+            check_shared(output)
             is_new = overwrite or not store.holds_study(output)
             hosts.wait("what is there")  # Before the first process changes it.
             if not is_new and store.read_environment(output)["status"] == "complete":
@@ -283,6 +291,19 @@ class Study:
             chunks = [] if is_new else read_chunks(output)
             work = Work(task, means, chunks, logger, is_new)
             return work.run(on_plan, on_status)
+
+    def _facts(self, use: str, means: Means, *options: bool) -> dict[str, Any]:
+        """What must be the same in all processes, by name: always the same names."""
+        job = self.job
+        return {
+            "command": use,
+            **job._replace(config=flatten(job.config))._asdict(),
+            "Python objects": self.objects,
+            "output": self.output is None,
+            **dataclasses.asdict(means),
+            "options": options,
+            "code and versions": code(job.env),
+        }
 
     def _task(self) -> Task:
         return Task(
@@ -294,6 +315,19 @@ class Study:
             settings=self.settings,
             attributes=self.attributes,
             output=None if self.output is None else Path(self.output),
+        )
+
+
+def check_shared(output: Path) -> None:
+    """Refuse a directory that only the first process has, and now holds.
+
+    Raises:
+      ValueError: in all processes.
+    """
+    if hosts.any_of(not (output / LOCK).exists()):
+        raise ValueError(
+            f"Expected output {output} to be one directory that all processes share, "
+            "got one that some do not see."
         )
 
 

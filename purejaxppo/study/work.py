@@ -20,7 +20,7 @@ from purejaxppo.study.means import Means
 from purejaxppo.study.plans import Chunk, Plan
 from purejaxppo.study.programs import Programmer, make_plan
 from purejaxppo.study.segments import Segment
-from purejaxppo.study.sharding import AXIS
+from purejaxppo.study.sharding import AXIS, at_most
 
 if TYPE_CHECKING:
     import xarray
@@ -102,6 +102,8 @@ class Work:
         return self.task.dataset(outcomes)
 
     def _plan(self, on_plan: Callable[[Plan], None] | None) -> None:
+        if self.means.chunk_size is not None:
+            self._shrink(self.means.chunk_size)
         if self.chunks and on_plan is None:
             return
         plan = make_plan(
@@ -114,6 +116,31 @@ class Work:
         if on_plan is not None:
             on_plan(plan)
         self.chunks = list(plan.chunks)
+
+    def _shrink(self, most: int) -> None:
+        """Cut what is planned and not trained, where now fewer runs at once are meant.
+
+        The system may kill a process that takes too much memory, and would again.
+        """
+        size = at_most(most, self.means.devices_per_run)
+        smaller = [
+            part
+            for c in self.chunks
+            for part in (
+                [c]
+                if c.size <= most or self._stored(c) == self.task.num_updates(c)
+                else c.parts(size)
+            )
+        ]
+        if smaller == self.chunks:
+            return
+        self.chunks = smaller
+        warnings.warn(
+            f"Going on with {size} runs at once; those that were under way among more "
+            "begin anew.",
+            ChangedWarning,
+            stacklevel=2,
+        )
 
     def _begin(self) -> None:
         """Take the directory, now that the plan is known and agreed to."""
@@ -177,7 +204,7 @@ class Work:
         try:
             self._advance(chunk, on_status, stop_asked)
         except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
+            if not hosts.is_exhausted(error):
                 raise
             self.now = None
             self._halve(chunk)
