@@ -21,7 +21,7 @@ from jax.experimental import multihost_utils
 import purejaxppo as ppo
 from purejaxppo import cli
 from purejaxppo.commands import machine, roll_call
-from purejaxppo.study import Means, Study, hosts, running, sharding, store
+from purejaxppo.study import Means, Study, hosts, plans, running, sharding, store
 
 ROOT = Path(__file__).parents[1]
 UPDATES = 400
@@ -315,6 +315,15 @@ def test_the_first_fact_that_differs_is_named(two):
 def test_the_host_with_the_least_memory_counts(two):
     two += [np.float32(3)]
     assert hosts.least(5.0) == 3
+
+
+def test_processes_on_one_host_share_its_memory(two, monkeypatch):
+    here = zlib.crc32(os.uname().nodename.encode())
+    monkeypatch.setattr(plans, "_free_bytes", lambda: 1000)
+    devices = jax.local_device_count()
+    two += [here, here + 1]
+    assert plans.device_limit() == int(plans.USABLE * 1000 / (2 * devices))
+    assert plans.device_limit() == int(plans.USABLE * 1000 / devices)
 
 
 def test_all_processes_go_by_one_prediction_of_time(monkeypatch):

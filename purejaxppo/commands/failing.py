@@ -51,6 +51,8 @@ def leave(code: int, line: str = "") -> int:
     Returns:
       The exit code, where it is alone.
     """
+    if "Gloo" in line:  # What CPU hosts speak through.
+        line = f"Another process has ended: {line}"
     with _speaking:
         _over.set()
         if line:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def join_hosts(
         raise ValueError(
             f"Expected the processes to come together at {coordinator}: {first}."
         ) from None
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # JAX would only take a note of it.
     failing.watch()
     check_devices()
 

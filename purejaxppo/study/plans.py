@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from purejaxppo.study import hosts
 from purejaxppo.study.groups import Group
 from purejaxppo.study.segments import Programs, filled, start_runs
 from purejaxppo.study.sharding import AXIS
@@ -142,7 +143,8 @@ def device_limit() -> int:
     stats = device.memory_stats()
     if stats and "bytes_limit" in stats:
         return int(USABLE * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
-    return int(USABLE * _free_bytes() / jax.local_device_count())
+    num_devices = jax.local_device_count() * hosts.num_neighbours()
+    return int(USABLE * _free_bytes() / num_devices)
 
 
 def _free_bytes() -> int:

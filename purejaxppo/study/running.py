@@ -243,9 +243,9 @@ class Study:
     ) -> "xarray.Dataset":
         """Train all runs and leave the study in `output`.
 
-        On Ctrl-C the segment under way is finished, everything is written, and a later
-        call with `resume=True` goes on bit for bit where this one stopped; after a
-        crash it goes on from the last checkpoint, and ends with the same bits.
+        On Ctrl-C or SIGTERM the segment under way is finished, everything is written,
+        and a later call with `resume=True` goes on bit for bit where this one stopped;
+        after a crash it goes on from the last checkpoint, and ends with the same bits.
 
         Args:
           overwrite: delete the study that `output` holds.

@@ -85,7 +85,7 @@ class Work:
         self.began = time.perf_counter()
         self._begin_log()
         try:
-            with _ctrl_c() as stop_asked:
+            with _asked_to_stop() as stop_asked:
                 while chunk := self._next():
                     self._train(chunk, on_status, stop_asked)
                     if self.now is not None:
@@ -327,19 +327,28 @@ class Work:
 
 
 @contextmanager
-def _ctrl_c() -> Iterator[threading.Event]:
-    """An event set by the first Ctrl-C; the second one interrupts as usual."""
+def _asked_to_stop() -> Iterator[threading.Event]:
+    """An event set by the first Ctrl-C or SIGTERM; the second one does as usual.
+
+    SIGTERM is what clusters send some seconds before they kill.
+    """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():  # None is one that is not Python's.
+            signal.signal(number, handler or signal.SIG_DFL)
 
     def ask(*_: object) -> None:
         asked.set()
-        signal.signal(signal.SIGINT, before)
+        restore()
 
-    before = signal.signal(signal.SIGINT, ask)
+    for number in before:
+        signal.signal(number, ask)
     try:
         yield asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()
