@@ -18,6 +18,10 @@ EXHAUSTED = "RESOURCE_EXHAUSTED"
 """What XLA says where memory runs out."""
 
 
+class ExhaustedError(RuntimeError):
+    """Memory ran out in one of several processes, and all of them raise this."""
+
+
 def is_first() -> bool:
     """Whether this process is the one that writes what only one may write."""
     return jax.process_index() == 0
@@ -80,7 +84,7 @@ def all_or_none(action: Callable[[], T]) -> T:
     """What an action gives, if it has memory enough in all processes.
 
     Raises:
-      JaxRuntimeError: RESOURCE_EXHAUSTED, in all processes, if it is raised in one.
+      ExhaustedError: in all processes, if memory runs out in one.
     """
     if jax.process_count() == 1:
         return action()
@@ -89,17 +93,18 @@ def all_or_none(action: Callable[[], T]) -> T:
     try:
         result = jax.block_until_ready(action())
     except jax.errors.JaxRuntimeError as raised:
-        if not is_exhausted(raised):
+        if EXHAUSTED not in str(raised):
             raise
         error = raised
     if any_of(error is not None):
-        raise error or jax.errors.JaxRuntimeError(f"{EXHAUSTED} in another process")
+        raise ExhaustedError(f"{EXHAUSTED}: in one of the processes") from error
     return result
 
 
 def is_exhausted(error: Exception) -> bool:
-    """Whether memory ran out."""
-    return EXHAUSTED in str(error)
+    """Whether memory ran out, and all processes know of it."""
+    alone = jax.process_count() == 1
+    return isinstance(error, ExhaustedError) or (alone and EXHAUSTED in str(error))
 
 
 def any_of(flag: bool) -> bool:

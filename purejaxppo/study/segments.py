@@ -185,7 +185,8 @@ def start_runs(programs: Programs, values: Values, seeds: np.ndarray) -> TrainSt
 def _fitting(programs: Programs, action: Callable[[], T]) -> T:
     """What an action gives, if memory suffices: in all processes, where it can be told.
 
-    Where a run has devices of several processes, the others wait within the program.
+    Where a run has devices of several processes, the others wait within the program:
+    then the one that raises ends, and they with it.
     """
     if programs.is_split:
         return action()

@@ -203,7 +203,7 @@ class Work:
         """Train a chunk to its end, or until it is to stop, or in halves."""
         try:
             self._advance(chunk, on_status, stop_asked)
-        except jax.errors.JaxRuntimeError as error:
+        except RuntimeError as error:
             if not hosts.is_exhausted(error):
                 raise
             self.now = None
