@@ -243,6 +243,9 @@ def test_other_versions_are_told_and_allowed_if_asked_for(begun):
     assert "code is abc there and " in told
     assert f"devices is 8 there and {jax.device_count()} here" in told
     assert "With --allow-changes it goes on" in told
+    two = Means(devices_per_run=2)
+    with pytest.raises(ValueError, match="devices_per_run is 1 there and 2 here"):
+        study(begun).run(resume=True, means=two)
     with pytest.warns(ChangedWarning, match="Changed: jax is 0.8.0"):
         results = study(begun).run(resume=True, allow_changes=True)
     assert (results["updates"] == UPDATES).all()

@@ -189,7 +189,7 @@ def fitting(
     limit = max(limit, 1)  # Nothing is free: one run for each device is tried.
     while True:
         programs = compiled(math.ceil(num_runs / num_chunks))
-        needed = program_bytes(programs)
+        needed = hosts.agree(program_bytes(programs))
         if most is not None and programs.size > most:  # Filled up for all devices.
             num_chunks += 1
             continue

@@ -271,7 +271,7 @@ class Study:
         """
         options = overwrite, resume, allow_changes, on_plan is None
         hosts.check_alike(lambda: self._facts("training", means, *options))
-        task, logger = self._task(), fan_out(loggers if hosts.is_first() else ())
+        task, logger = self._task(means), fan_out(loggers if hosts.is_first() else ())
         if task.output is None:
             return Work(task, means, [], logger).run(on_plan, on_status)
         output = task.output
@@ -305,7 +305,7 @@ class Study:
             "code and versions": code(job.env),
         }
 
-    def _task(self) -> Task:
+    def _task(self, means: Means) -> Task:
         return Task(
             job=self.job,
             objects=self.objects,
@@ -315,6 +315,7 @@ class Study:
             settings=self.settings,
             attributes=self.attributes,
             output=None if self.output is None else Path(self.output),
+            devices_per_run=means.devices_per_run,
         )
 
 
