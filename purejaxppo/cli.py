@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from purejaxppo.commands import failing
 from purejaxppo.commands.evaluations import Evaluate, run_evaluate
 from purejaxppo.commands.exports import Export, Play, run_export, run_play
 from purejaxppo.commands.listings import Check, List, run_check, run_list
@@ -61,11 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(command)
     except BrokenPipeError:
         sys.stdout = None  # The reader has gone, as after `| head`.
-        return 0
+        return failing.leave(0)
     except (ValueError, OSError) as error:
         return _fail(error, 2)
     except KeyboardInterrupt:
-        return 130
+        return failing.leave(130)
     except Exception as error:
         return _fail(error, 1)
 
@@ -74,8 +75,7 @@ def _fail(error: Exception, code: int) -> int:
     if os.environ.get("PUREJAXPPO_TRACEBACK"):
         traceback.print_exc()
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    print(f"purejaxppo: error: {lines[0]}", file=sys.stderr)
-    return code
+    return failing.leave(code, lines[0])
 
 
 def parse_command(arguments: Sequence[str]) -> Any:

@@ -213,7 +213,9 @@ def _init(parts: Parts, key: jax.Array) -> TrainState:
         memory.actor,
         parts.axis_name,
     )
-    params = parts.network.init(params_key, collector.now.obs)
+    # Of all environments: what starts by its data is the same in all shards, too.
+    obs = gather(collector.now.obs, parts.axis_name)
+    params = parts.network.init(params_key, obs)
     obs_statistics = ()
     if config.normalize_observation is not None:
         obs_statistics = jax.tree.map(

@@ -311,6 +311,21 @@ def test_a_network_of_ones_own_is_sampled_alike():
         assert differences(sharded(SMALL, Drift(), num_shards, **own), expected) == []
 
 
+class Whitened(Linear):
+    """It starts by the spread of the first observations that it is shown."""
+
+    def init(self, key, obs):
+        params = super().init(key, obs)
+        return {**params, "actor": params["actor"] / obs.std(0)[:, None]}
+
+
+def test_a_network_that_starts_by_its_data_starts_alike_in_all_shards():
+    """By that of all environments: else each shard would train a network of its own."""
+    own: Any = {"network": Whitened()}
+    expected = whole(SMALL, Drift(), **own)
+    assert differences(sharded(SMALL, Drift(), 2, **own), expected) == []
+
+
 # --- Parts --------------------------------------------------------------------------
 
 

@@ -5,16 +5,23 @@ import re
 import socket
 import subprocess
 import sys
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 import xarray
+from jax.experimental import multihost_utils
 
+import purejaxppo as ppo
 from purejaxppo import cli
-from purejaxppo.commands import machine
-from purejaxppo.study import store
+from purejaxppo.commands import machine, roll_call
+from purejaxppo.study import Means, Study, hosts, plans, running, sharding, store
 
 ROOT = Path(__file__).parents[1]
 UPDATES = 400
@@ -37,11 +44,39 @@ def die(self, status):
     if status.update > 20 and {dies}:
         os.kill(os.getpid(), 9)
 progress.StudyProgress.show = die
+{also}
 sys.exit(cli.main(sys.argv[1:]))
 """
 
+SHORT_OF_MEMORY = """
+from purejaxppo.study import programs
+compile_programs = programs.compile_programs
+class Small:
+    def __init__(self, found):
+        self.found = found
+    def __call__(self, *given):
+        if self.found.size > 2:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+        return self.found.advance(*given)
+    def __getattr__(self, name):
+        return getattr(self.found.advance, name)
+def compile_small(*given):
+    found = compile_programs(*given)
+    return found._replace(advance=Small(found))
+programs.compile_programs = compile_small
+"""
+"""No memory for more than two runs at once."""
+FAILING = """
+def fail(self, status):
+    show(self, status)
+    if status.chunk == 1:
+        raise RuntimeError("no more")
+progress.StudyProgress.show = fail
+"""
+"""It fails in the second chunk."""
 
-def start(*arguments, devices, dies=False):
+
+def start(*arguments, devices, dies=False, also=""):
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     environment |= {
         "JAX_NUM_CPU_DEVICES": str(devices),
@@ -49,7 +84,7 @@ def start(*arguments, devices, dies=False):
         "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false",
     }
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD.format(dies=dies), *arguments],
+        [sys.executable, "-c", CHILD.format(dies=dies, also=also), *arguments],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -58,16 +93,24 @@ def start(*arguments, devices, dies=False):
     )
 
 
-def together(*arguments, dies=None):
-    """Four processes on this host, of which one dies; their exit codes and output."""
+def free_port():
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    where = ("--coordinator", f"127.0.0.1:{port}", "--num-processes", "4")
-    processes = [
-        start(*arguments, *where, "--process-id", str(i), devices=1, dies=i == dies)
-        for i in range(4)
-    ]
+        return found.getsockname()[1]
+
+
+def together(*arguments, num=4, dies=None, each=None):
+    """Processes on this host, of which one dies; their exit codes and output.
+
+    `each` has more arguments, and more code, of some processes.
+    """
+    port = free_port()
+    where = ("--coordinator", f"127.0.0.1:{port}", "--num-processes", str(num))
+    processes = []
+    for i in range(num):
+        more, also = (each or {}).get(i, ((), ""))
+        given = *arguments, *more, *where, "--process-id", str(i)
+        processes.append(start(*given, devices=1, dies=i == dies, also=also))
     outputs = [process.communicate(timeout=240)[0] for process in processes]
     return [process.returncode for process in processes], outputs
 
@@ -92,6 +135,253 @@ def test_four_processes_equal_one_also_when_one_has_died(tmp_path):
         store.read_tree(one / "parameters" / "0"),
         store.read_tree(four / "parameters" / "0"),
     )
+
+
+FEW = (
+    *("train", "CartPole-v1", "--num-seeds", "4", "--num-envs", "2"),
+    *("--num-steps", "8", "--num-minibatches", "1", "--network.widths", "4"),
+    *("--total-timesteps", "320"),
+)
+
+
+@pytest.mark.slow
+def test_what_happens_to_one_of_two_processes_is_known_to_both(tmp_path):
+    """Out of memory in one both halve; a failure of one ends both, and soon."""
+    output, also = tmp_path / "study", SHORT_OF_MEMORY + FAILING
+    began = time.monotonic()
+    codes, outputs = together(
+        *FEW, "--output", str(output), num=2, each={1: ((), also)}
+    )
+    assert codes == [1, 1], outputs
+    assert "Out of memory with 4 runs at once; going on with 2." in outputs[0]
+    assert "purejaxppo: error: Process 1 failed: no more" in outputs[0]
+    assert "purejaxppo: error: no more" in outputs[1]
+    assert not any("stack trace" in output for output in outputs)
+    assert time.monotonic() - began < 120
+    plan: Any = store.read_plan(output)
+    assert plan["chunks"] == [[0, 0, 2, 2], [0, 2, 4, 2]]
+    codes, outputs = together(
+        *("resume", str(output)), num=2, each={1: ((), SHORT_OF_MEMORY)}
+    )
+    assert codes == [0, 0], outputs
+
+
+@pytest.mark.slow
+def test_processes_that_are_given_different_studies_are_refused(tmp_path):
+    more = {1: (("--gamma", "0.5"), "")}
+    given = *FEW, "--output", str(tmp_path / "study")
+    codes, outputs = together(*given, num=2, each=more)
+    assert codes == [2, 2], outputs
+    for output in outputs:
+        assert (
+            "error: Expected all processes to be given the same config, got another in "
+            "process 1 than in 0."
+        ) in output
+    assert not (tmp_path / "study").exists()
+
+
+# --- Coming together ----------------------------------------------------------------
+
+
+def roll_call_of(*given, limit=20.0) -> list[Any]:
+    """What comes of processes `(num_processes, process_id)`; None where all is well."""
+    port = free_port()
+
+    def call(numbers):
+        try:
+            roll_call.call_roll(f"localhost:{port}", numbers[0], numbers[1], limit)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(len(given)) as pool:
+        return list(pool.map(call, given))
+
+
+def test_all_processes_come_together_in_any_order():
+    assert roll_call_of((3, 2), (3, 0), (3, 1)) == [None] * 3
+    assert roll_call_of((1, 0)) == [None]
+
+
+def test_who_does_not_come_is_told():
+    message = (
+        "Expected 4 processes to come together, but of --process-id 2, 3 none came."
+    )
+    assert roll_call_of((4, 0), (4, 1), limit=1.0) == [message] * 2
+
+
+def test_a_first_process_that_does_not_come_is_told():
+    [message] = roll_call_of((2, 1), limit=0.3)
+    assert message.startswith("Expected the first process to listen at localhost:")
+    assert message.endswith("got: Connection refused.")
+
+
+def test_two_processes_with_one_number():
+    message = "Expected a --process-id of its own for each process, got 1 twice."
+    found = roll_call_of((3, 0), (3, 1), (3, 1), limit=5.0)
+    assert set(found) == {message}
+
+
+def test_other_numbers_of_processes():
+    message = (
+        "Expected all processes to have the same --num-processes, got 2 in 0 and "
+        "3 in 1."
+    )
+    assert roll_call_of((2, 0), (3, 1)) == [message] * 2
+
+
+def test_a_port_that_is_taken_and_who_is_none_of_ours():
+    with socket.create_server(("", 0)) as other:
+        port = other.getsockname()[1]
+        message = rf"^Expected port {port} to be free .* Address already in use\.$"
+        with pytest.raises(ValueError, match=message):
+            roll_call.call_roll(f"localhost:{port}", 2, 0)
+    with ThreadPoolExecutor(1) as pool:
+        port = free_port()
+        first = pool.submit(roll_call.call_roll, f"localhost:{port}", 2, 0, 20.0)
+        while True:
+            try:
+                stranger = socket.create_connection(("localhost", port), timeout=1)
+                break
+            except OSError:
+                time.sleep(0.01)
+        with stranger:
+            stranger.sendall(b"GET / HTTP/1.1\r\n")
+            roll_call.call_roll(f"localhost:{port}", 2, 1, 20.0)
+        assert first.result() is None
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            ("host:", 2, 0),
+            "Expected --coordinator to be HOST:PORT or auto, got 'h",
+        ),
+        ((":9", 2, 0), "Expected --coordinator to be HOST:PORT or auto, got ':9'."),
+        (("a:b", 2, 0), "Expected --coordinator to be HOST:PORT or auto, got 'a:b'."),
+        (("a:65536", 2, 0), "Expected --coordinator to be HOST:PORT or auto, got "),
+        (("a:9", 2, 2), "Expected --process-id to be in [0, 2), the --num-"),
+        (
+            ("a:9", 2, -1),
+            "Expected --process-id to be in [0, 2), the --num-",
+        ),
+        (("a:9", 0, 0), "Expected --process-id to be in [0, 0), the --num-"),
+    ],
+)
+def test_numbers_and_addresses_that_are_no_good(given: Any, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        machine.join_hosts(*given)
+
+
+# --- What they must have in common --------------------------------------------------
+
+
+@pytest.fixture
+def two(monkeypatch):
+    """As if there were two processes; the other one's part is in a list."""
+    others: list[Any] = []
+
+    def gather(own):
+        return np.stack([own, others.pop(0)])
+
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(multihost_utils, "process_allgather", gather)
+    return others
+
+
+def test_one_that_is_short_of_memory_stops_both(two):
+    def exhausted():
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 1 byte")
+
+    two += [False, True, False]
+    assert hosts.all_or_none(lambda: 3) == 3
+    for action in (int, exhausted):
+        with pytest.raises(hosts.ExhaustedError) as caught:
+            hosts.all_or_none(action)
+        assert hosts.is_exhausted(caught.value)
+    with pytest.raises(jax.errors.JaxRuntimeError) as alone:
+        exhausted()
+    assert not hosts.is_exhausted(alone.value)  # To halve is for all or for none.
+
+
+def test_the_first_fact_that_differs_is_named(two):
+    def digest(fact):
+        return zlib.crc32(repr(fact).encode())
+
+    two += [[digest(1), digest("a")], [digest(1), digest("b")]]
+    hosts.check_alike(lambda: {"one": 1, "other": "a"})
+    with pytest.raises(ValueError, match="the same other, got another in process 1 "):
+        hosts.check_alike(lambda: {"one": 1, "other": "a"})
+
+
+def test_the_host_with_the_least_memory_counts(two):
+    two += [np.float32(3)]
+    assert hosts.least(5.0) == 3
+
+
+def test_processes_on_one_host_share_its_memory(two, monkeypatch):
+    here = zlib.crc32(os.uname().nodename.encode())
+    monkeypatch.setattr(plans, "_free_bytes", lambda: 1000)
+    devices = jax.local_device_count()
+    two += [here, here + 1]
+    assert plans.device_limit() == int(plans.USABLE * 1000 / (2 * devices))
+    assert plans.device_limit() == int(plans.USABLE * 1000 / devices)
+
+
+def test_all_processes_go_by_one_prediction_of_time(monkeypatch):
+    """Else one would ask whether so much is meant, and the others begin."""
+    monkeypatch.setattr(hosts, "agree", lambda seconds: 7.0)
+    config = ppo.Config(total_timesteps=16, num_envs=2, num_steps=8, num_minibatches=1)
+    study = Study(config, "CartPole-v1", 1)
+    assert study.plan(Means(memory_gib=1.0)).needs[0].update_seconds == 7
+
+
+def devices_of(*processes) -> list[Any]:
+    return [SimpleNamespace(process_index=i) for i in processes]
+
+
+def test_no_process_is_without_a_part(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 3)
+    monkeypatch.setattr(jax, "devices", lambda: devices_of(0, 1, 2))
+    message = "^Expected devices_per_run to leave no process without a part, got 2 with"
+    with pytest.raises(ValueError, match=message):
+        sharding.run_mesh(4, 2)
+
+
+def test_fewer_runs_at_once_than_all_processes_have_devices(monkeypatch):
+    """More chunks would not make them fewer: it would look for ever."""
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "devices", lambda: devices_of(0, 1))
+    with pytest.raises(ValueError, match=r"^Expected chunk_size to be at least 2, th"):
+        sharding.at_most(1)
+    assert sharding.at_most(5) == 4
+
+
+def test_a_run_of_several_processes():
+    def mesh(processes, share) -> Any:
+        devices = np.array(devices_of(*processes)).reshape(-1, share)
+        return SimpleNamespace(devices=devices, shape={sharding.AXIS: len(devices)})
+
+    assert not sharding.is_split(mesh((0, 0, 1, 1), 2))
+    assert sharding.is_split(mesh((0, 0, 1, 1), 4))
+    assert not sharding.is_split(mesh((0, 1), 1))
+
+
+def test_other_numbers_of_devices_are_refused(monkeypatch):
+    monkeypatch.setattr(jax, "devices", lambda: devices_of(0, 0, 1))
+    with pytest.raises(ValueError, match="to have as many devices, got 2, 1; JAX_NUM"):
+        machine.check_devices()
+
+
+def test_a_directory_that_is_not_shared(two, tmp_path):
+    two += [True]
+    (tmp_path / ".lock").touch()
+    with pytest.raises(ValueError, match=r"to be one directory that all processes sh"):
+        running.check_shared(tmp_path)
+
+
+# --- What is told in part -----------------------------------------------------------
 
 
 @pytest.mark.parametrize(

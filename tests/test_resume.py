@@ -252,6 +252,9 @@ def test_other_versions_are_told_and_allowed_if_asked_for(begun):
     assert "code is abc there and " in told
     assert f"devices is 8 there and {jax.device_count()} here" in told
     assert "With --allow-changes it goes on" in told
+    two = Means(devices_per_run=2)
+    with pytest.raises(ValueError, match="devices_per_run is 1 there and 2 here"):
+        study(begun).run(resume=True, means=two)
     with pytest.warns(ChangedWarning, match="Changed: jax is 0.8.0"):
         results = study(begun).run(resume=True, allow_changes=True)
     assert (results["updates"] == UPDATES).all()
@@ -368,6 +371,21 @@ def test_a_log_is_closed_before_it_is_begun_for_smaller_parts(tmp_path, monkeypa
         *(("begin", done), ("log", second[:2]), ("log", second[2:]), ("close",)),
     ]
     assert places.count("begin the log") == 2
+
+
+def test_fewer_runs_at_once_where_the_system_killed_what_took_too_much(tmp_path):
+    """Else the same would be tried again, and killed, for ever; what is done stays."""
+    output = tmp_path / "study"
+    with pytest.MonkeyPatch.context() as patch:
+        killed_at(patch, 11, Work, "_status", before=False)
+        with pytest.raises(Killed):
+            study(output, num_seeds=6).run(means=Means(chunk_size=4))
+    few = Means(chunk_size=2)
+    with pytest.warns(ChangedWarning, match="^Going on with 2 runs at once; those "):
+        results = study(output, num_seeds=6).run(resume=True, means=few)
+    chunks = json.loads((output / "plan.json").read_text())["chunks"]
+    assert chunks == [[0, 0, 4, 4], [0, 4, 6, 2]]
+    assert (results["updates"] == UPDATES).all()
 
 
 def test_what_cannot_be_halved_is_one_line(tmp_path, monkeypatch):

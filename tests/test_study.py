@@ -103,7 +103,8 @@ def test_config_file_makes_the_same_study(finished, tmp_path):
     xarray.testing.assert_identical(again.run(), dataset)
 
 
-def test_stopping_and_resuming_gives_the_same_bits(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_and_resuming_gives_the_same_bits(tmp_path, number):
     """Ctrl-C during the first segments, then `resume`, equals never stopping."""
     config = ppo.Config(
         total_timesteps=64 * 12,
@@ -118,13 +119,15 @@ def test_stopping_and_resuming_gives_the_same_bits(tmp_path):
 
     def interrupt(status):
         if status.update:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
     def study(name):
         return Study(config, "CartPole-v1", 3, output=tmp_path / name)
 
     assert threading.current_thread() is threading.main_thread()
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     stopped = study("stopped").run(on_status=interrupt)
+    assert before == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     assert 0 < stopped.sizes["update"] < 12
     facts = json.loads((tmp_path / "stopped" / "environment.json").read_text())
     assert facts["status"] == "incomplete"

@@ -2,9 +2,13 @@
 
 import gc
 import os
+import signal
+from collections import Counter
 from pathlib import Path
 
 import jax
+
+from purejaxppo.commands import failing, roll_call
 
 
 def join_hosts(
@@ -25,12 +29,14 @@ def join_hosts(
         if num_processes is not None or process_id is not None:
             raise ValueError("Expected --coordinator with --num-processes, got none.")
         return
-    parts = num_processes, process_id
-    if coordinator != "auto" and (":" not in coordinator or None in parts):
-        raise ValueError(
-            "Expected --coordinator HOST:PORT with --num-processes and --process-id, "
-            f"or auto, got {coordinator!r}, {num_processes} and {process_id}."
-        )
+    if coordinator != "auto":
+        if ":" not in coordinator or num_processes is None or process_id is None:
+            raise ValueError(
+                "Expected --coordinator HOST:PORT with --num-processes and "
+                f"--process-id, or auto, got {coordinator!r}, {num_processes} and "
+                f"{process_id}."
+            )
+        roll_call.call_roll(coordinator, num_processes, process_id)
     # What several CPU hosts speak through; other platforms have their own.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     address = None if coordinator == "auto" else coordinator
@@ -41,6 +47,24 @@ def join_hosts(
         raise ValueError(
             f"Expected the processes to come together at {coordinator}: {first}."
         ) from None
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # JAX would only take a note of it.
+    failing.watch()
+    check_devices()
+
+
+def check_devices() -> None:
+    """Refuse processes that have not as many devices each, which JAX cannot gather.
+
+    Raises:
+      ValueError: in all of them.
+    """
+    counts = Counter(device.process_index for device in jax.devices())
+    if len(set(counts.values())) > 1:
+        each = ", ".join(str(counts[process]) for process in sorted(counts))
+        raise ValueError(
+            f"Expected all processes to have as many devices, got {each}; "
+            "JAX_NUM_CPU_DEVICES says how many a CPU has."
+        )
 
 
 def use_this_machine() -> None:

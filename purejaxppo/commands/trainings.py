@@ -298,6 +298,7 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
         )
     if hosts.is_first():
         _show(console, directory, dataset, command)
+    hosts.wait("the report")  # Where it fails, the others are told.
     console.print(f"Study in {directory}", highlight=False)
     facts = store.read_environment(directory)
     if facts["status"] == "complete":

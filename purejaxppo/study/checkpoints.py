@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from purejaxppo.study import hosts, store
 
 MANIFEST, TREE = "manifest.json", "tree"
@@ -22,6 +24,10 @@ KEPT = 2
 
 class DamagedWarning(UserWarning):
     """A checkpoint is not as it was written, and is left aside."""
+
+
+class PartError(RuntimeError):
+    """A process could not write its part, for which the others wait: it is to end."""
 
 
 def save(folder: Path, update: int, tree: Any) -> Path:
@@ -37,18 +43,30 @@ def save(folder: Path, update: int, tree: Any) -> Path:
 
     Raises:
       OSError: it could not be written; those that are there are as they were.
+      PartError: one of several processes could not write its part.
     """
     final = folder / f"{update:09d}"
     unfinished = folder / f"{update:09d}.unfinished"
     try:
         hosts.first_does(lambda: _begin(folder, unfinished), "write a checkpoint")
-        store.write_tree(unfinished / TREE, tree)
+        _write(unfinished / TREE, tree)
         hosts.first_does(lambda: _finish(unfinished, final), "write a checkpoint")
+    except PartError:
+        raise
     except Exception as error:  # orbax's are of many kinds.
         if hosts.is_first():
             shutil.rmtree(unfinished, ignore_errors=True)
         raise OSError(f"{unfinished} could not be written: {error}") from error
     return final
+
+
+def _write(path: Path, tree: Any) -> None:
+    try:
+        store.write_tree(path, tree)
+    except Exception as error:
+        if jax.process_count() == 1:
+            raise
+        raise PartError(f"{path} could not be written: {error}") from error
 
 
 def _begin(folder: Path, unfinished: Path) -> None:

@@ -66,6 +66,7 @@ class Training:
         self.state = start_runs(programs, values, seeds)
         self._saved_at = time.monotonic()
         found = None if folder is None else checkpoints.newest(folder)
+        hosts.check_alike(lambda: {"checkpoint": found and found.name})
         if found is not None:
             self._restore(checkpoints.read(found))
             self.update, self.has_checkpoint = checkpoints.update_of(found), True

@@ -36,6 +36,7 @@ class Task(NamedTuple):
       settings: of the grid.
       attributes: what the results say of the environment.
       output: the directory; None for none.
+      devices_per_run: that share a run.
     """
 
     job: store.Job
@@ -46,6 +47,13 @@ class Task(NamedTuple):
     settings: Sequence[Setting]
     attributes: dict[str, Any]
     output: Path | None
+    devices_per_run: int = 1
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """All that the bits of the results depend on, besides the job."""
+        own = provenance(self.job.env)
+        return {**own, "devices_per_run": self.devices_per_run}
 
     def runs(self, chunk: Chunk) -> np.ndarray:
         """Numbers of a chunk's runs."""
@@ -105,7 +113,7 @@ def check_claim(
     if store.holds_study(output) and not overwrite:
         store.check_same(output, task.job, task.objects, resume)
         if store.read_environment(output)["status"] != "complete":
-            _check_provenance(output, task.job.env, allow_changes)
+            _check_provenance(output, task, allow_changes)
     elif resume and not overwrite:
         raise ValueError(f"Expected a study to resume in {output}, found none.")
 
@@ -118,10 +126,10 @@ def begin(task: Task, output: Path) -> None:
     store.write_job(output, task.job)
 
 
-def _check_provenance(output: Path, env: str, allow_changes: bool) -> None:
+def _check_provenance(output: Path, task: Task, allow_changes: bool) -> None:
     """Refuse to go on with what would not give the same bits."""
     plan = store.read_plan(output)
-    changed = [] if plan is None else changes(plan["provenance"], provenance(env))
+    changed = [] if plan is None else changes(plan["provenance"], task.provenance)
     if not changed:
         return
     told = "; ".join(changed)
@@ -147,7 +155,7 @@ def read_chunks(output: Path) -> list[Chunk]:
 
 def write_chunks(output: Path, task: Task, chunks: Sequence[Chunk]) -> None:
     """Note the chunks, and all that the bits of the results depend on."""
-    record = {"provenance": provenance(task.job.env), "chunks": chunks}
+    record = {"provenance": task.provenance, "chunks": chunks}
     store.write_json(output / store.PLAN, record)
 
 

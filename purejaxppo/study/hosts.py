@@ -3,12 +3,23 @@
 With one process, everything here does nothing, or only what its name says.
 """
 
-from collections.abc import Callable
-from typing import Any
+import os
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+T = TypeVar("T")
+
+EXHAUSTED = "RESOURCE_EXHAUSTED"
+"""What XLA says where memory runs out."""
+
+
+class ExhaustedError(RuntimeError):
+    """Memory ran out in one of several processes, and all of them raise this."""
 
 
 def is_first() -> bool:
@@ -23,6 +34,77 @@ def agree(number: float) -> float:
     from jax.experimental import multihost_utils
 
     return float(multihost_utils.broadcast_one_to_all(np.float32(number)))
+
+
+def least(number: float) -> float:
+    """The least of all processes' numbers."""
+    if jax.process_count() == 1:
+        return number
+    from jax.experimental import multihost_utils
+
+    return float(multihost_utils.process_allgather(np.float32(number)).min())
+
+
+def num_neighbours() -> int:
+    """How many of the processes are on this host, this one among them."""
+    if jax.process_count() == 1:
+        return 1
+    from jax.experimental import multihost_utils
+
+    own = np.uint32(zlib.crc32(os.uname().nodename.encode()))
+    return int((multihost_utils.process_allgather(own) == own).sum())
+
+
+def check_alike(make_facts: Callable[[], Mapping[str, Any]]) -> None:
+    """Refuse processes that are not of one mind: they would wait for ever.
+
+    Args:
+      make_facts: gives facts by name; the names are the same in all processes.
+
+    Raises:
+      ValueError: in all processes, if a fact differs, as its text does.
+    """
+    if jax.process_count() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    facts = make_facts()
+    own = [zlib.crc32(repr(fact).encode()) for fact in facts.values()]
+    all_of = multihost_utils.process_allgather(np.array(own, np.uint32))
+    differing = np.argwhere((all_of != all_of[0]).T)
+    if len(differing):
+        name, process = list(facts)[differing[0][0]], differing[0][1]
+        raise ValueError(
+            f"Expected all processes to be given the same {name}, got another in "
+            f"process {process} than in 0."
+        )
+
+
+def all_or_none(action: Callable[[], T]) -> T:
+    """What an action gives, if it has memory enough in all processes.
+
+    Raises:
+      ExhaustedError: in all processes, if memory runs out in one.
+    """
+    if jax.process_count() == 1:
+        return action()
+    error: Exception | None = None
+    result: Any = None
+    try:
+        result = jax.block_until_ready(action())
+    except jax.errors.JaxRuntimeError as raised:
+        if EXHAUSTED not in str(raised):
+            raise
+        error = raised
+    if any_of(error is not None):
+        raise ExhaustedError(f"{EXHAUSTED}: in one of the processes") from error
+    return result
+
+
+def is_exhausted(error: Exception) -> bool:
+    """Whether memory ran out, and all processes know of it."""
+    alone = jax.process_count() == 1
+    return isinstance(error, ExhaustedError) or (alone and EXHAUSTED in str(error))
 
 
 def any_of(flag: bool) -> bool:

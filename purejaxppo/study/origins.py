@@ -40,15 +40,22 @@ def provenance(env: Any) -> dict[str, Any]:
     """
     device = jax.devices()[0]
     return {
-        **package_versions(),
-        "code": _digest(Path(purejaxppo.__file__).parent),
-        **_own_code(env),
+        **code(env),
         "platform": device.platform,
         "device": _cpu() if device.platform == "cpu" else device.device_kind,
         "devices": jax.device_count(),
         "processes": jax.process_count(),
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
         **{option: getattr(jax.config, option) for option in OPTIONS},
+    }
+
+
+def code(env: Any) -> dict[str, str]:
+    """Name -> version or digest of all code that a study on `env` runs."""
+    return {
+        **package_versions(),
+        "code": _digest(Path(purejaxppo.__file__).parent),
+        **_own_code(env),
     }
 
 

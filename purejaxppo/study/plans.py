@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from purejaxppo.study import hosts
 from purejaxppo.study.groups import Group
 from purejaxppo.study.segments import Programs, filled, start_runs
 from purejaxppo.study.sharding import AXIS
@@ -54,9 +55,14 @@ class Chunk(NamedTuple):
                 f"Expected {self.size} runs at once to fit the devices' memory, got "
                 "that they do not, and there are no fewer."
             )
-        middle = min(self.start + half, self.stop)
-        parts = (self.start, middle), (middle, self.stop)
-        return [Chunk(self.group, *part, half) for part in parts if part[0] < part[1]]
+        return self.parts(half)
+
+    def parts(self, size: int) -> list["Chunk"]:
+        """Chunks of that size in the place of this one."""
+        return [
+            Chunk(self.group, start, min(start + size, self.stop), size)
+            for start in range(self.start, self.stop, size)
+        ]
 
 
 class Need(NamedTuple):
@@ -137,7 +143,8 @@ def device_limit() -> int:
     stats = device.memory_stats()
     if stats and "bytes_limit" in stats:
         return int(USABLE * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
-    return int(USABLE * _free_bytes() / jax.local_device_count())
+    num_devices = jax.local_device_count() * hosts.num_neighbours()
+    return int(USABLE * _free_bytes() / num_devices)
 
 
 def _free_bytes() -> int:
@@ -182,7 +189,7 @@ def fitting(
     limit = max(limit, 1)  # Nothing is free: one run for each device is tried.
     while True:
         programs = compiled(math.ceil(num_runs / num_chunks))
-        needed = program_bytes(programs)
+        needed = hosts.agree(program_bytes(programs))
         if most is not None and programs.size > most:  # Filled up for all devices.
             num_chunks += 1
             continue
@@ -200,10 +207,7 @@ def fitting(
 
 def cut(group: int, num_runs: int, size: int) -> list[Chunk]:
     """A group's runs in chunks of equal size, but for the last one's filling."""
-    return [
-        Chunk(group, start, min(start + size, num_runs), size)
-        for start in range(0, num_runs, size)
-    ]
+    return Chunk(group, 0, num_runs, size).parts(size)
 
 
 def measured(programs: Programs, group: Group, seeds: np.ndarray) -> float:

@@ -19,7 +19,7 @@ from purejaxppo.study.plans import (
     program_bytes,
 )
 from purejaxppo.study.segments import Algorithm, Programs, compile_programs
-from purejaxppo.study.sharding import ENV_AXIS
+from purejaxppo.study.sharding import ENV_AXIS, at_most
 
 
 class Programmer:
@@ -76,11 +76,13 @@ def make_plan(
       ValueError: a run does not fit a device's memory.
     """
     given = means.memory_gib
-    limit = int(hosts.agree(device_limit()) if given is None else given * GIB)
+    limit = int(hosts.least(device_limit()) if given is None else given * GIB)
     needs, found, num_devices = [], [], 1
     for number, group in enumerate(programmer.groups):
         programs = _programs(programmer, number, limit, means, chunks)
-        seconds = measured(programs, group, seeds[group.runs]) if timed else np.nan
+        seconds = np.nan
+        if timed:  # All processes must decide alike what is too long.
+            seconds = hosts.agree(measured(programs, group, seeds[group.runs]))
         needs.append(Need(program_bytes(programs), seconds))
         found += cut(number, len(group.runs), programs.size)
         num_devices = max(num_devices, programs.sharding.num_devices)
@@ -101,11 +103,13 @@ def _programs(
     chunks: Sequence[Chunk] | None,
 ) -> Programs:
     if chunks is not None:
-        size = next(chunk.size for chunk in chunks if chunk.group == group)
+        # The first may be trained, and of more runs than fitted thereafter.
+        size = min(chunk.size for chunk in chunks if chunk.group == group)
         return programmer.programs(group, size)
+    most = means.chunk_size
     return fitting(
         lambda num_runs: programmer.programs(group, num_runs),
         len(programmer.groups[group].runs),
         limit,
-        means.chunk_size,
+        None if most is None else at_most(most, means.devices_per_run),
     )

@@ -17,6 +17,7 @@ from gymnasium.spaces import Box
 
 from purejaxppo.config import Config
 from purejaxppo.environments import Environment
+from purejaxppo.fields import flatten
 from purejaxppo.loggers import fan_out
 from purejaxppo.networks import Network
 from purejaxppo.objectives import Loss
@@ -31,8 +32,9 @@ from purejaxppo.study.groups import (
     make_variants,
     split,
 )
-from purejaxppo.study.locking import locked
+from purejaxppo.study.locking import LOCK, locked
 from purejaxppo.study.means import DEFAULT, Means
+from purejaxppo.study.origins import code
 from purejaxppo.study.plans import Plan
 from purejaxppo.study.programs import Programmer, make_plan
 from purejaxppo.study.segments import Algorithm
@@ -221,8 +223,10 @@ class Study:
         All programs are compiled, and each makes a few updates.
 
         Raises:
-          ValueError: a run does not fit a device's memory.
+          ValueError: a run does not fit a device's memory; or not all processes are
+            given the same study.
         """
+        hosts.check_alike(lambda: self._facts("plan", means))
         programmer = Programmer(self.groups, self.algorithm, means.devices_per_run)
         return make_plan(programmer, means, self.seeds)
 
@@ -239,9 +243,9 @@ class Study:
     ) -> "xarray.Dataset":
         """Train all runs and leave the study in `output`.
 
-        On Ctrl-C the segment under way is finished, everything is written, and a later
-        call with `resume=True` goes on bit for bit where this one stopped; after a
-        crash it goes on from the last checkpoint, and ends with the same bits.
+        On Ctrl-C or SIGTERM the segment under way is finished, everything is written,
+        and a later call with `resume=True` goes on bit for bit where this one stopped;
+        after a crash it goes on from the last checkpoint, and ends with the same bits.
 
         Args:
           overwrite: delete the study that `output` holds.
@@ -262,9 +266,12 @@ class Study:
         Raises:
           ValueError: `output` holds a study and neither was asked for, or not this
             one; or it cannot be written, or another process trains in it; or an action
-            mask allowed no action (what was trained until then is written).
+            mask allowed no action (what was trained until then is written); or not all
+            processes are given the same, or see the same `output`.
         """
-        task, logger = self._task(), fan_out(loggers if hosts.is_first() else ())
+        options = overwrite, resume, allow_changes, on_plan is None
+        hosts.check_alike(lambda: self._facts("training", means, *options))
+        task, logger = self._task(means), fan_out(loggers if hosts.is_first() else ())
         if task.output is None:
             return Work(task, means, [], logger).run(on_plan, on_status)
         output = task.output
@@ -275,6 +282,7 @@ class Study:
                 check_claim(task, output, overwrite, resume, allow_changes)
 
             hosts.first_does(check, "take the directory")
+            check_shared(output)
             is_new = overwrite or not store.holds_study(output)
             hosts.wait("what is there")  # Before the first process changes it.
             if not is_new and store.read_environment(output)["status"] == "complete":
@@ -284,7 +292,20 @@ class Study:
             work = Work(task, means, chunks, logger, is_new)
             return work.run(on_plan, on_status)
 
-    def _task(self) -> Task:
+    def _facts(self, use: str, means: Means, *options: bool) -> dict[str, Any]:
+        """What must be the same in all processes, by name: always the same names."""
+        job = self.job
+        return {
+            "command": use,
+            **job._replace(config=flatten(job.config))._asdict(),
+            "Python objects": self.objects,
+            "output": self.output is None,
+            **dataclasses.asdict(means),
+            "options": options,
+            "code and versions": code(job.env),
+        }
+
+    def _task(self, means: Means) -> Task:
         return Task(
             job=self.job,
             objects=self.objects,
@@ -294,6 +315,20 @@ class Study:
             settings=self.settings,
             attributes=self.attributes,
             output=None if self.output is None else Path(self.output),
+            devices_per_run=means.devices_per_run,
+        )
+
+
+def check_shared(output: Path) -> None:
+    """Refuse a directory that only the first process has, and now holds.
+
+    Raises:
+      ValueError: in all processes.
+    """
+    if hosts.any_of(not (output / LOCK).exists()):
+        raise ValueError(
+            f"Expected output {output} to be one directory that all processes share, "
+            "got one that some do not see."
         )
 
 

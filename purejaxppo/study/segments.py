@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +17,14 @@ from purejaxppo.study.sharding import (
     AXIS,
     EACH,
     ENV_AXIS,
+    is_split,
     over_runs,
     padded,
     run_mesh,
 )
 from purejaxppo.training import PER_ENV, PPO, Metrics, TrainState
+
+T = TypeVar("T")
 
 SEGMENT_SECONDS = 0.5
 LONGEST_SEGMENT = 256
@@ -53,6 +56,7 @@ class Programs(NamedTuple):
       longest: the most updates that `advance` makes.
       num_updates: those of a run.
       seconds: that compiling took.
+      is_split: whether a run has devices of several processes.
     """
 
     init: Any
@@ -62,6 +66,7 @@ class Programs(NamedTuple):
     longest: int
     num_updates: int
     seconds: float
+    is_split: bool = False
 
 
 def compile_programs(
@@ -111,6 +116,7 @@ def compile_programs(
             longest=longest,
             num_updates=num_updates,
             seconds=time.perf_counter() - began,
+            is_split=is_split(mesh),
         )
 
 
@@ -167,9 +173,24 @@ def fill(rows: np.ndarray, size: int, sharding: Sharding) -> jax.Array:
 
 def start_runs(programs: Programs, values: Values, seeds: np.ndarray) -> TrainState:
     """The initial state of a run for each seed."""
-    return programs.init(
-        filled(programs, dict(values)), filled(programs, seeds.astype(np.uint32))
-    )
+
+    def start() -> TrainState:
+        return programs.init(
+            filled(programs, dict(values)), filled(programs, seeds.astype(np.uint32))
+        )
+
+    return _fitting(programs, start)
+
+
+def _fitting(programs: Programs, action: Callable[[], T]) -> T:
+    """What an action gives, if memory suffices: in all processes, where it can be told.
+
+    Where a run has devices of several processes, the others wait within the program:
+    then the one that raises ends, and they with it.
+    """
+    if programs.is_split:
+        return action()
+    return hosts.all_or_none(action)
 
 
 def run_segments(
@@ -184,8 +205,9 @@ def run_segments(
     while start < programs.num_updates:
         stop = min(start + length, programs.num_updates)
         began = time.perf_counter()
-        state, columns = programs.advance(
-            values, state, np.int32(start), np.int32(stop)
+        advance = partial(programs.advance, values, state)
+        state, columns = _fitting(
+            programs, partial(advance, np.int32(start), np.int32(stop))
         )
         metrics = {
             name: column[:num_runs, : stop - start]

@@ -22,8 +22,18 @@ def run_mesh(num_runs: int, devices_per_run: int = 1) -> Mesh:
         mesh has the axis `env` besides `run`.
 
     Raises:
-      ValueError: there are not so many devices.
+      ValueError: there are not so many devices; or of those of some process none would
+        be used.
     """
+    rows, share = mesh_rows(num_runs, devices_per_run), devices_per_run
+    grid = np.asarray(jax.devices()[: rows * share])
+    if share == 1:
+        return Mesh(grid, (AXIS,))
+    return Mesh(grid.reshape(rows, share), (AXIS, ENV_AXIS))
+
+
+def mesh_rows(num_runs: int, devices_per_run: int = 1) -> int:
+    """How many runs of a mesh from `run_mesh` are side by side; raises as it does."""
     devices, share = jax.devices(), devices_per_run
     if share > len(devices):
         raise ValueError(
@@ -32,11 +42,35 @@ def run_mesh(num_runs: int, devices_per_run: int = 1) -> Mesh:
         )
     rows = len(devices) // share
     if jax.process_count() == 1:  # Else each process must have a part in it.
-        rows = min(rows, num_runs)
-    grid = np.asarray(devices[: rows * share])
-    if share == 1:
-        return Mesh(grid, (AXIS,))
-    return Mesh(grid.reshape(rows, share), (AXIS, ENV_AXIS))
+        return min(rows, num_runs)
+    parts = {device.process_index for device in devices[: rows * share]}
+    if len(parts) < jax.process_count():
+        raise ValueError(
+            f"Expected devices_per_run to leave no process without a part, got {share} "
+            f"with {len(devices)} devices of {jax.process_count()} processes."
+        )
+    return rows
+
+
+def at_most(most: int, devices_per_run: int = 1) -> int:
+    """The greatest number of runs that is no more, and fills its mesh.
+
+    Raises:
+      ValueError: several processes have more devices than that, and each its part.
+    """
+    rows = mesh_rows(most, devices_per_run)
+    if rows > most:
+        raise ValueError(
+            f"Expected chunk_size to be at least {rows}, the number of runs that the "
+            f"devices of {jax.process_count()} processes share, got {most}."
+        )
+    return most // rows * rows
+
+
+def is_split(mesh: Mesh) -> bool:
+    """Whether a run of a mesh from `run_mesh` has devices of several processes."""
+    rows = mesh.devices.reshape(mesh.shape[AXIS], -1)
+    return any(len({device.process_index for device in row}) > 1 for row in rows)
 
 
 def padded(num_runs: int, mesh: Mesh) -> int:

@@ -20,7 +20,7 @@ from purejaxppo.study.means import Means
 from purejaxppo.study.plans import Chunk, Plan
 from purejaxppo.study.programs import Programmer, make_plan
 from purejaxppo.study.segments import Segment
-from purejaxppo.study.sharding import AXIS
+from purejaxppo.study.sharding import AXIS, at_most
 
 if TYPE_CHECKING:
     import xarray
@@ -85,7 +85,7 @@ class Work:
         self.began = time.perf_counter()
         self._begin_log()
         try:
-            with _ctrl_c() as stop_asked:
+            with _asked_to_stop() as stop_asked:
                 while chunk := self._next():
                     self._train(chunk, on_status, stop_asked)
                     if self.now is not None:
@@ -102,6 +102,8 @@ class Work:
         return self.task.dataset(outcomes)
 
     def _plan(self, on_plan: Callable[[Plan], None] | None) -> None:
+        if self.means.chunk_size is not None:
+            self._shrink(self.means.chunk_size)
         if self.chunks and on_plan is None:
             return
         plan = make_plan(
@@ -114,6 +116,31 @@ class Work:
         if on_plan is not None:
             on_plan(plan)
         self.chunks = list(plan.chunks)
+
+    def _shrink(self, most: int) -> None:
+        """Cut what is planned and not trained, where now fewer runs at once are meant.
+
+        The system may kill a process that takes too much memory, and would again.
+        """
+        size = at_most(most, self.means.devices_per_run)
+        smaller = [
+            part
+            for c in self.chunks
+            for part in (
+                [c]
+                if c.size <= most or self._stored(c) == self.task.num_updates(c)
+                else c.parts(size)
+            )
+        ]
+        if smaller == self.chunks:
+            return
+        self.chunks = smaller
+        warnings.warn(
+            f"Going on with {size} runs at once; those that were under way among more "
+            "begin anew.",
+            ChangedWarning,
+            stacklevel=2,
+        )
 
     def _begin(self) -> None:
         """Take the directory, now that the plan is known and agreed to."""
@@ -177,8 +204,8 @@ class Work:
         """Train a chunk to its end, or until it is to stop, or in halves."""
         try:
             self._advance(chunk, on_status, stop_asked)
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
+        except RuntimeError as error:
+            if not hosts.is_exhausted(error):
                 raise
             self.now = None
             self._halve(chunk)
@@ -302,19 +329,28 @@ class Work:
 
 
 @contextmanager
-def _ctrl_c() -> Iterator[threading.Event]:
-    """An event set by the first Ctrl-C; the second one interrupts as usual."""
+def _asked_to_stop() -> Iterator[threading.Event]:
+    """An event set by the first Ctrl-C or SIGTERM; the second one does as usual.
+
+    SIGTERM is what clusters send some seconds before they kill.
+    """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():  # None is one that is not Python's.
+            signal.signal(number, handler or signal.SIG_DFL)
 
     def ask(*_: object) -> None:
         asked.set()
-        signal.signal(signal.SIGINT, before)
+        restore()
 
-    before = signal.signal(signal.SIGINT, ask)
+    for number in before:
+        signal.signal(number, ask)
     try:
         yield asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()
