@@ -52,7 +52,7 @@ def save(folder: Path, update: int, tree: Any) -> Path:
 
 
 def _begin(folder: Path, unfinished: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    store.make_folder(folder)
     for rest in folder.glob("*.unfinished"):
         shutil.rmtree(rest)
     unfinished.mkdir()
@@ -63,12 +63,18 @@ def _finish(unfinished: Path, final: Path) -> None:
     digests = {str(p.relative_to(unfinished)): _digest(p) for p in _files(unfinished)}
     (unfinished / MANIFEST).write_text(json.dumps(digests, indent=1) + "\n")
     store.sync(unfinished)
-    if final.exists():  # Damaged: else nobody would write it again.
-        shutil.rmtree(final)
+    store.remove(final)  # Damaged: else nobody would write it again.
     unfinished.rename(final)
     store.sync(final.parent)
-    for old in _all(final.parent)[KEPT:]:
-        shutil.rmtree(old)
+    for path in _useless(final):
+        store.remove(path)
+
+
+def _useless(final: Path) -> list[Path]:
+    """What need not be kept beside a new one: old ones, and later ones, all damaged."""
+    found = _all(final.parent)
+    place = found.index(final)
+    return found[:place] + found[place + KEPT :]
 
 
 def newest(folder: Path) -> Path | None:
@@ -109,13 +115,22 @@ def _fault(path: Path) -> str | None:
     try:
         digests = json.loads((path / MANIFEST).read_text())
     except (OSError, ValueError):
+        digests = None
+    if not isinstance(digests, dict) or not digests:
         return f"has no {MANIFEST} that can be read"
-    for name, digest in digests.items():
-        if not (path / name).is_file():
-            return f"lacks {name}"
-        if _digest(path / name) != digest:
-            return f"has another {name} than was written"
-    return None
+    faults = (_file_fault(path, name, digest) for name, digest in digests.items())
+    return next(filter(None, faults), None)
+
+
+def _file_fault(path: Path, name: str, digest: str) -> str | None:
+    """What is wrong with a file of a checkpoint."""
+    try:
+        found = _digest(path / name)
+    except FileNotFoundError:
+        return f"lacks {name}"
+    except (OSError, ValueError):  # A disk that fails; a name that is none.
+        return f"has a {name} that cannot be read"
+    return None if found == digest else f"has another {name} than was written"
 
 
 def _files(folder: Path) -> Iterator[Path]:

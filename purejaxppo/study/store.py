@@ -64,7 +64,7 @@ def remove(path: Path) -> None:
 
 def write_job(directory: Path, job: Job, name: str = CONFIG) -> None:
     """Write `config.toml`, from which `--config` makes the same study again."""
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     config = nested({k: _plain(v) for k, v in flatten(job.config).items()})
     table: dict[str, Any] = {**job._asdict(), "config": config}
     del table["settings"]
@@ -153,7 +153,7 @@ def write_environment(directory: Path, facts: dict[str, Any]) -> None:
         "num_devices": jax.device_count(),
         **facts,
     }
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     write_json(directory / ENVIRONMENT, record)
 
 
@@ -185,6 +185,19 @@ def _write_text(path: Path, text: str) -> None:
     sync(unfinished)
     unfinished.replace(path)
     _sync_one(path.parent)
+
+
+def make_folder(path: Path) -> list[Path]:
+    """Make a folder, and bring it and those made above it to the disk.
+
+    Returns:
+      Those that were made, the innermost first.
+    """
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in made:
+        _sync_one(folder.parent)
+    return made
 
 
 def sync(path: Path) -> None:
