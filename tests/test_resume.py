@@ -18,8 +18,9 @@ import xarray
 
 import purejaxppo as ppo
 from purejaxppo.study import Means, Study, checkpoints, directory, segments, store
-from purejaxppo.study.chunks import CheckpointWarning
+from purejaxppo.study.chunks import CheckpointWarning, Training
 from purejaxppo.study.directory import ChangedWarning
+from purejaxppo.study.locking import locked
 from purejaxppo.study.work import Work
 
 UPDATES = 27
@@ -184,6 +185,71 @@ def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_training(
     assert store.read_environment(output)["status"] == "complete"
 
 
+def test_a_chunk_that_cannot_be_put_away_is_in_the_results(
+    whole, tmp_path, monkeypatch
+):
+    """The disk is full when the first chunk ends, and is not any more later on."""
+    output, begin = tmp_path / "study", checkpoints._begin
+
+    def full(folder, unfinished):
+        if folder.name == "0-0-2":
+            raise OSError(28, "No space left on device")
+        begin(folder, unfinished)
+
+    monkeypatch.setattr(checkpoints, "_begin", full)
+    with pytest.warns(CheckpointWarning, match="No space left"):
+        study(output).run(means=Means(chunk_size=2))
+    assert store.read_environment(output)["status"] == "complete"
+    assert_same(whole, output)
+
+
+def test_a_study_of_which_something_is_lost_is_not_complete(
+    whole, tmp_path, monkeypatch
+):
+    """A finished chunk is damaged before the results are written: it is made again."""
+    output, finish = tmp_path / "study", Work._finish
+
+    def damage(self, chunk, training):
+        finish(self, chunk, training)
+        for path in (output / "chunks" / "0-0-2").glob("*/manifest.json"):
+            path.write_text("")
+
+    with monkeypatch.context() as patch, pytest.warns(checkpoints.DamagedWarning):
+        patch.setattr(Work, "_finish", damage)
+        results = study(output).run(means=Means(chunk_size=2))
+    assert results["updates"].values.tolist() == [0, 0, UPDATES, UPDATES]
+    assert store.read_environment(output)["status"] == "incomplete"
+    with pytest.warns(checkpoints.DamagedWarning):
+        study(output).run(resume=True)
+    assert_same(whole, output)
+
+
+def test_a_checkpoint_is_written_once(tmp_path, monkeypatch):
+    """Also where the study is stopped, or a chunk ends, just after it."""
+    updates, save = [], checkpoints.save
+
+    def counted(folder, update, tree):
+        updates.append((folder.name, update))
+        return save(folder, update, tree)
+
+    monkeypatch.setattr(checkpoints, "save", counted)
+    study(tmp_path / "study").run(means=OFTEN)
+    assert len(updates) == len(set(updates))
+
+
+def test_what_is_restored_takes_the_place_of_what_is_there(begun, monkeypatch):
+    """Never is the state on the devices twice."""
+    deleted, placed = [], Training._placed
+
+    def counted(self, rows, like):
+        deleted.append(sum(x.is_deleted() for x in jax.tree.leaves(self.state)))
+        return placed(self, rows, like)
+
+    monkeypatch.setattr(Training, "_placed", counted)
+    study(begun).run(resume=True)
+    assert deleted[1:] == list(range(1, len(deleted)))
+
+
 def test_finished_chunks_are_not_trained_again(whole, tmp_path):
     """Ctrl-C in the second chunk: resuming starts there, at its last update."""
     output, statuses = tmp_path / "study", []
@@ -283,6 +349,17 @@ def test_a_directory_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"^Expected output .* to be writable: Not a"):
         study(tmp_path / "file" / "study").run()
+
+
+def test_what_was_refused_leaves_no_folder_but_others_files(tmp_path):
+    """Where another study has come to lie beside it meanwhile, its error is told."""
+    with pytest.raises(KeyError), locked(tmp_path / "runs" / "one"):
+        raise KeyError
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(KeyError), locked(tmp_path / "runs" / "one"):
+        (tmp_path / "runs" / "other").mkdir()
+        raise KeyError
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["other"]
 
 
 # --- Memory -------------------------------------------------------------------------

@@ -49,6 +49,10 @@ class Training:
       seeds: `[runs]`.
       folder: of their checkpoints; they begin where the last one is. None for none.
       every: seconds between checkpoints.
+
+    Attributes:
+      update: how many updates were made.
+      saved: those that the last checkpoint has, 0 if there is none.
     """
 
     def __init__(
@@ -62,13 +66,13 @@ class Training:
         self.programs, self.values, self.seeds = programs, values, seeds
         self.folder, self.every = folder, every
         self.columns: dict[str, list[np.ndarray]] = {}
-        self.update, self.has_checkpoint = 0, False
+        self.update = self.saved = 0
         self.state = start_runs(programs, values, seeds)
         self._saved_at = time.monotonic()
         found = None if folder is None else checkpoints.newest(folder)
         if found is not None:
             self._restore(checkpoints.read(found))
-            self.update, self.has_checkpoint = checkpoints.update_of(found), True
+            self.update = self.saved = checkpoints.update_of(found)
 
     @property
     def num_runs(self) -> int:
@@ -78,11 +82,10 @@ class Training:
     def _restore(self, saved: Any) -> None:
         self.columns = {name: [column] for name, column in saved["metrics"].items()}
         fresh, structure = jax.tree.flatten(self.state)
-        names = hosts.named(self.state)
-        leaves = [
-            hosts.as_key(self._placed(saved["state"][name], like), like)
-            for name, like in zip(names, fresh, strict=True)
-        ]
+        leaves, names = [], list(hosts.named(self.state))
+        for name, like in zip(names, fresh, strict=True):
+            leaves.append(hosts.as_key(self._placed(saved["state"][name], like), like))
+            like.delete()  # A plan does not count the state twice.
         self.state = jax.tree.unflatten(structure, leaves)
 
     def _placed(self, rows: np.ndarray, like: jax.Array) -> jax.Array:
@@ -104,13 +107,13 @@ class Training:
                 self.save()
 
     def save(self) -> None:
-        """Leave a checkpoint; if that fails, say so and go on."""
-        if self.folder is None or self.lost or not self.update:
+        """Leave a checkpoint if there is something new; if that fails, say so."""
+        if self.folder is None or self.lost or self.saved == self.update:
             return
         tree = {"state": hosts.named(self.state), "metrics": self.metrics}
         try:
             checkpoints.save(self.folder, self.update, tree)
-            self.has_checkpoint = True
+            self.saved = self.update
         except OSError as error:
             first = str(error).splitlines()[0]
             warnings.warn(f"No checkpoint: {first}", CheckpointWarning, stacklevel=2)

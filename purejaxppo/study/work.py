@@ -208,12 +208,11 @@ class Work:
 
     def _finish(self, chunk: Chunk, training: Training) -> None:
         """Put a trained chunk away: on the disk, unless it is the whole study."""
-        if self.task.output is None or len(self.chunks) == 1:
-            self.kept[chunk] = training.outcome()
-        if training.folder is not None and (
-            len(self.chunks) > 1 or training.has_checkpoint
-        ):
+        is_all = len(self.chunks) == 1
+        if training.saved or not is_all:
             training.save()
+        if is_all or training.saved < training.update:  # No disk, or a full one.
+            self.kept[chunk] = training.outcome()
         self.finished.add(chunk)
         self.now = None
 
@@ -287,16 +286,21 @@ class Work:
 
     def _leave(self) -> list[tuple[Chunk, Outcome]]:
         """Leave the study in its directory, as far as it is; returns how far."""
-        if self.now is not None and self.now[1].lost and self.now[1].has_checkpoint:
+        if self.now is not None and self.now[1].lost and self.now[1].saved:
             return []  # What was left before fits together, and can be resumed.
         if self.now is not None and self.task.output is not None:
             self.now[1].save()
         outcomes = list(self._outcomes())
         output, seconds = self.task.output, time.perf_counter() - self.began
         if output is not None and outcomes:
-            complete = len(self.finished) == len(self.chunks)
+            complete = self._is_complete(outcomes)
             directory.leave(output, self.task, outcomes, seconds, complete)
         return outcomes
+
+    def _is_complete(self, outcomes: list[tuple[Chunk, Outcome]]) -> bool:
+        """Whether all runs are trained to their end, and nothing of that was lost."""
+        whole = {c for c, x in outcomes if x.update == self.task.num_updates(c)}
+        return whole & self.finished == set(self.chunks)
 
 
 @contextmanager
