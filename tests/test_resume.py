@@ -17,7 +17,15 @@ import pytest
 import xarray
 
 import purejaxppo as ppo
-from purejaxppo.study import Means, Study, checkpoints, directory, segments, store
+from purejaxppo.study import (
+    Means,
+    Study,
+    checkpoints,
+    chunks,
+    directory,
+    segments,
+    store,
+)
 from purejaxppo.study.chunks import CheckpointWarning, Training
 from purejaxppo.study.directory import ChangedWarning
 from purejaxppo.study.locking import locked
@@ -281,6 +289,19 @@ def test_chunks_are_those_that_it_was_begun_with(whole, tmp_path):
     assert_same(whole, output)
 
 
+def test_devices_for_a_run_are_those_that_it_was_begun_with(tmp_path):
+    """As chunks are: another number of them rounds otherwise."""
+    shared = Means(devices_per_run=2, checkpoint_minutes=0.0)
+    study(tmp_path / "whole", num_seeds=1).run(means=shared)
+    output = tmp_path / "study"
+    with pytest.MonkeyPatch.context() as patch:
+        killed_at(patch, 3, checkpoints, "save", False)
+        with pytest.raises(Killed):
+            study(output, num_seeds=1).run(means=shared)
+    study(output, num_seeds=1).run(resume=True)
+    assert_same(tmp_path / "whole", output)
+
+
 # --- Refusals -----------------------------------------------------------------------
 
 
@@ -376,8 +397,6 @@ def test_out_of_memory_it_goes_on_with_half_as_many(tmp_path, monkeypatch):
             raise jax.errors.JaxRuntimeError(message)
         yield from run(programs, *rest)
 
-    from purejaxppo.study import chunks
-
     monkeypatch.setattr(chunks, "run_segments", small)
     output = tmp_path / "study"
     with pytest.warns(ChangedWarning, match="^Out of memory with 4 runs at once; "):
@@ -388,9 +407,35 @@ def test_out_of_memory_it_goes_on_with_half_as_many(tmp_path, monkeypatch):
     assert (results["updates"] == UPDATES).all()
 
 
-def test_what_cannot_be_halved_is_one_line(tmp_path, monkeypatch):
-    from purejaxppo.study import chunks
+def test_halves_go_on_from_where_the_whole_was(tmp_path, monkeypatch):
+    """Killed with two chunks of four, one of them finished; then only two runs fit."""
+    output, updates = tmp_path / "study", []
+    four = Means(chunk_size=4, checkpoint_minutes=0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        killed_at(patch, 12, checkpoints, "save", False)
+        with pytest.raises(Killed):
+            study(output, num_seeds=8).run(means=four)
+    last = checkpoints.newest(output / "chunks" / "0-4-8")
+    assert last is not None
+    before = checkpoints.update_of(last)
+    run = segments.run_segments
 
+    def small(programs, values, state, num_runs, start):
+        if programs.size > 2:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+        updates.append(start)
+        yield from run(programs, values, state, num_runs, start)
+
+    monkeypatch.setattr(chunks, "run_segments", small)
+    with pytest.warns(ChangedWarning, match="^Out of memory with 4 runs at once; "):
+        results = study(output, num_seeds=8).run(resume=True)
+    assert updates == [before, before]
+    monkeypatch.undo()
+    alone = study(None, num_seeds=8).run()
+    xarray.testing.assert_allclose(results, alone, rtol=2e-3, atol=2e-4)
+
+
+def test_what_cannot_be_halved_is_one_line(tmp_path, monkeypatch):
     def none(programs, *rest):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 

@@ -111,12 +111,8 @@ class Training:
         if self.folder is None or self.lost or self.saved == self.update:
             return
         tree = {"state": hosts.named(self.state), "metrics": self.metrics}
-        try:
-            checkpoints.save(self.folder, self.update, tree)
+        if _left(self.folder, self.update, tree):
             self.saved = self.update
-        except OSError as error:
-            first = str(error).splitlines()[0]
-            warnings.warn(f"No checkpoint: {first}", CheckpointWarning, stacklevel=2)
         self._saved_at = time.monotonic()
 
     @property
@@ -149,6 +145,28 @@ def read_outcome(folder: Path, num_runs: int) -> Outcome | None:
     saved = checkpoints.read(found)
     policies = {k: v[:num_runs] for k, v in _of_policies(saved["state"]).items()}
     return Outcome(checkpoints.update_of(found), saved["metrics"], policies)
+
+
+def split_checkpoint(folder: Path, parts: dict[Path, slice]) -> None:
+    """Leave the last whole checkpoint, if there is one, as one of each part's rows."""
+    found = checkpoints.newest(folder)
+    if found is None:
+        return
+    tree = checkpoints.read(found)
+    for part, rows in parts.items():
+        own = jax.tree.map(lambda x, rows=rows: x[rows], tree)
+        _left(part, checkpoints.update_of(found), own)
+
+
+def _left(folder: Path, update: int, tree: Any) -> bool:
+    """Leave a checkpoint; if that fails, say so. Returns whether it is there."""
+    try:
+        checkpoints.save(folder, update, tree)
+    except OSError as error:
+        first = str(error).splitlines()[0]
+        warnings.warn(f"No checkpoint: {first}", CheckpointWarning, stacklevel=3)
+        return False
+    return True
 
 
 def _of_policies(state: dict[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """A study's directory: whose it is, and what is left in it."""
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from purejaxppo import loggers
@@ -13,6 +15,7 @@ from purejaxppo.study import hosts, store
 from purejaxppo.study.chunks import Outcome
 from purejaxppo.study.grids import Setting, label
 from purejaxppo.study.groups import Group
+from purejaxppo.study.means import Means
 from purejaxppo.study.origins import changes, provenance
 from purejaxppo.study.plans import Chunk
 from purejaxppo.study.results import merge
@@ -99,13 +102,15 @@ def check_claim(
 
     Raises:
       ValueError: it holds a study and neither `overwrite` nor `resume` was asked for,
-        or another study; or this one, begun in another way; or none to resume.
+        or both; or another study; or this one, begun in another way; or none to resume.
     """
+    if resume and overwrite:
+        raise ValueError("Expected at most one of --overwrite and --resume, got both.")
     if store.holds_study(output) and not overwrite:
         store.check_same(output, task.job, task.objects, resume)
         if store.read_environment(output)["status"] != "complete":
             _check_provenance(output, task.job.env, allow_changes)
-    elif resume and not overwrite:
+    elif resume:
         raise ValueError(f"Expected a study to resume in {output}, found none.")
 
 
@@ -138,15 +143,55 @@ def _check_provenance(output: Path, env: str, allow_changes: bool) -> None:
     )
 
 
-def read_chunks(output: Path) -> list[Chunk]:
-    """The chunks that a study was begun with; none if it had not got so far."""
+def as_begun(output: Path, task: Task, means: Means) -> tuple[list[Chunk], Means]:
+    """The chunks that a study was begun with, and means that give the same bits.
+
+    There are no chunks if it had not got so far.
+
+    Raises:
+      ValueError: the note of them is damaged.
+    """
     plan = store.read_plan(output)
-    return [] if plan is None else [Chunk(*numbers) for numbers in plan["chunks"]]
+    if plan is None:
+        return [], means
+    numbers = np.asarray(plan["chunks"])
+    if not _has_all_runs(numbers, task.groups):
+        raise ValueError(
+            f"Expected {output / store.PLAN} to have each run in one chunk, as it was "
+            "written; it is damaged."
+        )
+    share = min(plan["devices_per_run"], jax.device_count())
+    chunks = [Chunk(*map(int, row)) for row in numbers]
+    return chunks, dataclasses.replace(means, devices_per_run=share)
 
 
-def write_chunks(output: Path, task: Task, chunks: Sequence[Chunk]) -> None:
+def _has_all_runs(chunks: np.ndarray, groups: Sequence[Group]) -> bool:
+    """Whether chunks `[C, 4]`, read from a file, have each run of each group once."""
+    if chunks.dtype.kind != "i" or chunks.shape[1:] != (len(Chunk._fields),):
+        return False
+    number, start, stop, size = chunks.T
+    if (start >= stop).any() or (stop - start > size).any():
+        return False
+    return all(
+        _follow(start[number == i], stop[number == i], len(group.runs))
+        for i, group in enumerate(groups)
+    )
+
+
+def _follow(start: np.ndarray, stop: np.ndarray, end: int) -> bool:
+    """Whether ranges follow one another from 0 to an end."""
+    return [*start, end] == [0, *stop]
+
+
+def write_chunks(
+    output: Path, task: Task, chunks: Sequence[Chunk], devices_per_run: int
+) -> None:
     """Note the chunks, and all that the bits of the results depend on."""
-    record = {"provenance": provenance(task.job.env), "chunks": chunks}
+    record = {
+        "provenance": provenance(task.job.env),
+        "devices_per_run": devices_per_run,
+        "chunks": chunks,
+    }
     store.write_json(output / store.PLAN, record)
 
 

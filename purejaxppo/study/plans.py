@@ -12,7 +12,7 @@ import numpy as np
 
 from purejaxppo.study.groups import Group
 from purejaxppo.study.segments import Programs, filled, start_runs
-from purejaxppo.study.sharding import AXIS
+from purejaxppo.study.sharding import AXIS, up_to_multiple
 
 GIB = 2**30
 USABLE = 0.85
@@ -48,15 +48,30 @@ class Chunk(NamedTuple):
         Raises:
           ValueError: it cannot be halved.
         """
-        half = math.ceil(self.size / 2 / multiple) * multiple
-        if half >= self.size:
-            raise ValueError(
-                f"Expected {self.size} runs at once to fit the devices' memory, got "
-                "that they do not, and there are no fewer."
-            )
+        half = half_of(self.size, multiple)
         middle = min(self.start + half, self.stop)
         parts = (self.start, middle), (middle, self.stop)
         return [Chunk(self.group, *part, half) for part in parts if part[0] < part[1]]
+
+
+def half_of(size: int, multiple: int) -> int:
+    """Half as many runs at once, a multiple of the number of devices.
+
+    Raises:
+      ValueError: there are no fewer.
+    """
+    half = up_to_multiple(math.ceil(size / 2), multiple)
+    if half >= size:
+        raise ValueError(
+            f"Expected {size} runs at once to fit the devices' memory, got that they "
+            "do not, and there are no fewer."
+        )
+    return half
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a program failed for want of a device's memory."""
+    return "RESOURCE_EXHAUSTED" in str(error)
 
 
 class Need(NamedTuple):
@@ -173,22 +188,22 @@ def fitting(
       compiled: number of runs -> programs that take so many.
       num_runs: of the group.
       limit: bytes of a device.
-      most: runs that are at once at most, whatever fits.
+      most: runs that are at once at most, whatever fits; but one for each device.
 
     Raises:
       ValueError: not even one run for each device fits.
     """
-    num_chunks = math.ceil(num_runs / min(num_runs, most or num_runs))
+    at_most = math.inf if most is None else most
+    num_chunks = math.ceil(num_runs / min(num_runs, at_most))
     limit = max(limit, 1)  # Nothing is free: one run for each device is tried.
     while True:
         programs = compiled(math.ceil(num_runs / num_chunks))
         needed = program_bytes(programs)
-        if most is not None and programs.size > most:  # Filled up for all devices.
-            num_chunks += 1
-            continue
-        if needed <= limit:
+        is_least = programs.size <= programs.sharding.mesh.shape[AXIS]
+        # All devices are filled up, which may be more runs than there are to be.
+        if needed <= limit and (programs.size <= at_most or is_least):
             return programs
-        if programs.size <= programs.sharding.mesh.shape[AXIS]:
+        if is_least:
             raise ValueError(
                 f"Expected one run to fit {limit / GIB:.3g} GiB of each device, got "
                 f"{needed / GIB:.3g} GiB; fewer num_envs, num_steps or a smaller "

@@ -1,7 +1,9 @@
 """The compiled programs of a study's groups, and the plan that they allow."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
+import jax
 import numpy as np
 
 from purejaxppo.study import hosts
@@ -9,21 +11,22 @@ from purejaxppo.study.groups import Group
 from purejaxppo.study.means import Means
 from purejaxppo.study.plans import (
     GIB,
-    Chunk,
     Need,
     Plan,
     cut,
     device_limit,
     fitting,
+    half_of,
+    is_out_of_memory,
     measured,
     program_bytes,
 )
 from purejaxppo.study.segments import Algorithm, Programs, compile_programs
-from purejaxppo.study.sharding import ENV_AXIS
+from purejaxppo.study.sharding import AXIS, ENV_AXIS, padded, run_mesh
 
 
 class Programmer:
-    """Compiles the programs of groups, each once."""
+    """Compiles the programs of groups, each once for each size."""
 
     def __init__(
         self,
@@ -37,14 +40,15 @@ class Programmer:
 
     def programs(self, group: int, num_runs: int) -> Programs:
         """Programs that train so many runs of a group at once."""
-        key = group, num_runs
+        size = padded(num_runs, run_mesh(num_runs, self.devices_per_run))
+        key = group, size
         if key not in self._compiled:
             of = self.groups[group]
             axis = ENV_AXIS if self.devices_per_run > 1 else None
             self._compiled[key] = compile_programs(
                 self.algorithm(of, axis),
                 of.values,
-                num_runs,
+                size,
                 of.config.num_updates,
                 self.devices_per_run,
             )
@@ -61,7 +65,6 @@ def make_plan(
     seeds: np.ndarray,
     *,
     timed: bool = True,
-    chunks: Sequence[Chunk] | None = None,
 ) -> Plan:
     """Compile the programs of all groups, for as many runs at once as fit.
 
@@ -70,7 +73,6 @@ def make_plan(
       means: how much fits.
       seeds: of all runs.
       timed: measure an update of each program.
-      chunks: those that a study was begun with, where it goes on.
 
     Raises:
       ValueError: a run does not fit a device's memory.
@@ -79,33 +81,38 @@ def make_plan(
     limit = int(hosts.agree(device_limit()) if given is None else given * GIB)
     needs, found, num_devices = [], [], 1
     for number, group in enumerate(programmer.groups):
-        programs = _programs(programmer, number, limit, means, chunks)
-        seconds = measured(programs, group, seeds[group.runs]) if timed else np.nan
+        own = seeds[group.runs] if timed else None
+        programs, seconds = _fitted(programmer, number, limit, means.chunk_size, own)
         needs.append(Need(program_bytes(programs), seconds))
         found += cut(number, len(group.runs), programs.size)
         num_devices = max(num_devices, programs.sharding.num_devices)
     return Plan(
         groups=programmer.groups,
-        chunks=found if chunks is None else chunks,
+        chunks=found,
         needs=needs,
         limit=limit,
         num_devices=num_devices,
     )
 
 
-def _programs(
+def _fitted(
     programmer: Programmer,
-    group: int,
+    number: int,
     limit: int,
-    means: Means,
-    chunks: Sequence[Chunk] | None,
-) -> Programs:
-    if chunks is not None:
-        size = next(chunk.size for chunk in chunks if chunk.group == group)
-        return programmer.programs(group, size)
-    return fitting(
-        lambda num_runs: programmer.programs(group, num_runs),
-        len(programmer.groups[group].runs),
-        limit,
-        means.chunk_size,
-    )
+    most: int | None,
+    seeds: np.ndarray | None,
+) -> tuple[Programs, float]:
+    """Programs of a group that fit, and seconds of an update; NaN without seeds."""
+    group = programmer.groups[number]
+    compiled = partial(programmer.programs, number)
+    programs = fitting(compiled, len(group.runs), limit, most)
+    if seeds is None:
+        return programs, np.nan
+    try:
+        return programs, measured(programs, group, seeds)
+    except jax.errors.JaxRuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    programmer.forget(number)
+    fewer = half_of(programs.size, programs.sharding.mesh.shape[AXIS])
+    return _fitted(programmer, number, limit, fewer, seeds)

@@ -22,7 +22,7 @@ from purejaxppo.networks import Network
 from purejaxppo.objectives import Loss
 from purejaxppo.spaces import parts
 from purejaxppo.study import hosts, store
-from purejaxppo.study.directory import Task, check_claim, read_chunks
+from purejaxppo.study.directory import Task, as_begun, check_claim
 from purejaxppo.study.grids import Grid, Setting, check_size, settings_of
 from purejaxppo.study.groups import (
     Group,
@@ -245,13 +245,13 @@ class Study:
 
         Args:
           overwrite: delete the study that `output` holds.
-          resume: go on with the study that `output` holds.
+          resume: go on with the study that `output` holds; not both.
           allow_changes: go on also with other versions, code or devices than it began
             with, at the price of other bits.
           means: memory, checkpoints and the like, on which no result depends but for
-            rounding.
-          on_plan: called with the plan before the training begins; times are predicted
-            only where it is given.
+            rounding; a study that goes on keeps its chunks and its devices for a run.
+          on_plan: called with the plan before the training begins, but not where a
+            study goes on; times are predicted only where it is given.
           on_status: called before compiling, and after each segment.
           loggers: functions of `loggers.Logged`, or objects; see `loggers.as_logger`.
 
@@ -280,7 +280,7 @@ class Study:
             if not is_new and store.read_environment(output)["status"] == "complete":
                 return store.read_results(output)
             threading.Thread(target=_load_libraries, daemon=True).start()
-            chunks = [] if is_new else read_chunks(output)
+            chunks, means = ([], means) if is_new else as_begun(output, task, means)
             work = Work(task, means, chunks, logger, is_new)
             return work.run(on_plan, on_status)
 

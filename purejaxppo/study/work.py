@@ -14,13 +14,19 @@ import numpy as np
 
 from purejaxppo.loggers import Logged, Logger
 from purejaxppo.study import checkpoints, directory, hosts, store
-from purejaxppo.study.chunks import Outcome, Training, check_masks, read_outcome
+from purejaxppo.study.chunks import (
+    Outcome,
+    Training,
+    check_masks,
+    read_outcome,
+    split_checkpoint,
+)
 from purejaxppo.study.directory import ChangedWarning, Task
 from purejaxppo.study.means import Means
-from purejaxppo.study.plans import Chunk, Plan
+from purejaxppo.study.plans import Chunk, Plan, is_out_of_memory
 from purejaxppo.study.programs import Programmer, make_plan
 from purejaxppo.study.segments import Segment
-from purejaxppo.study.sharding import AXIS
+from purejaxppo.study.sharding import AXIS, run_mesh
 
 if TYPE_CHECKING:
     import xarray
@@ -102,15 +108,11 @@ class Work:
         return self.task.dataset(outcomes)
 
     def _plan(self, on_plan: Callable[[Plan], None] | None) -> None:
-        if self.chunks and on_plan is None:
+        """Plan the chunks, unless the study was begun with some."""
+        if self.chunks:
             return
-        plan = make_plan(
-            self.programmer,
-            self.means,
-            self.task.seeds,
-            timed=on_plan is not None,
-            chunks=self.chunks or None,
-        )
+        timed, seeds = on_plan is not None, self.task.seeds
+        plan = make_plan(self.programmer, self.means, seeds, timed=timed)
         if on_plan is not None:
             on_plan(plan)
         self.chunks = list(plan.chunks)
@@ -124,9 +126,10 @@ class Work:
 
     def _note_chunks(self) -> None:
         task, output = self.task, self.task.output
+        share = self.means.devices_per_run
         if output is not None:
             hosts.first_does(
-                lambda: directory.write_chunks(output, task, self.chunks),
+                lambda: directory.write_chunks(output, task, self.chunks, share),
                 "write the plan",
             )
 
@@ -177,7 +180,7 @@ class Work:
         try:
             self._advance(chunk, on_status, stop_asked)
         except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
+            if not is_out_of_memory(error):
                 raise
             self.now = None
             self._halve(chunk)
@@ -217,28 +220,34 @@ class Work:
         self.now = None
 
     def _halve(self, chunk: Chunk) -> None:
-        """Train half as many of the group's runs at once from here on."""
-        programs = self.programmer.programs(chunk.group, chunk.size)
-        devices = programs.sharding.mesh.shape[AXIS]
+        """Train half as many of the group's runs at once, from where they are."""
+        devices = run_mesh(chunk.size, self.means.devices_per_run).shape[AXIS]
         self.programmer.forget(chunk.group)
-        smaller = [
-            half
+        halves = {
+            c: c.halves(devices)
             for c in self.chunks
-            for half in (
-                [c]
-                if c.group != chunk.group or c in self.finished
-                else c.halves(devices)
-            )
-        ]
+            if c.group == chunk.group and c not in self.finished
+        }
         warnings.warn(
             f"Out of memory with {chunk.size} runs at once; going on with "
-            f"{chunk.halves(devices)[0].size}.",
+            f"{halves[chunk][0].size}.",
             ChangedWarning,
             stacklevel=2,
         )
-        self.chunks = smaller
+        for whole, parts in halves.items():
+            self._split(whole, parts)
+        self.chunks = [part for c in self.chunks for part in halves.get(c, [c])]
         self._note_chunks()
         self._begin_log()
+
+    def _split(self, whole: Chunk, parts: list[Chunk]) -> None:
+        """Give the parts of a chunk what its last checkpoint has of them."""
+        folder = self._folder(whole)
+        if folder is None:
+            return
+        rows = [slice(p.start - whole.start, p.stop - whole.start) for p in parts]
+        folders = [folder.with_name(part.name) for part in parts]
+        split_checkpoint(folder, dict(zip(folders, rows, strict=True)))
 
     def _who(self, chunk: Chunk) -> Callable[[int], str]:
         runs = self.task.runs(chunk)
