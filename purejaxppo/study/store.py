@@ -84,7 +84,7 @@ def read_job(path: Path) -> Job:
         table = tomllib.loads(path.read_text())
     except FileNotFoundError:
         raise ValueError(f"Expected a config file at {path}, found none.") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # Bytes that are no text, too.
         raise ValueError(f"Expected {path} to be TOML: {error}.") from None
     known = (*Job._fields[:-1], *TABLES)
     for name in table:
@@ -161,17 +161,41 @@ def read_environment(directory: Path) -> dict[str, Any]:
     """Read `environment.json`.
 
     Raises:
-      ValueError: there is none.
+      ValueError: there is none, or it is damaged.
     """
     if not (directory / ENVIRONMENT).exists():
         raise ValueError(f"Expected {ENVIRONMENT} in {directory}, found none.")
-    return json.loads((directory / ENVIRONMENT).read_text())
+    kinds = {"status": str, "updates": int, "num_updates": int}
+    return _read_json(directory / ENVIRONMENT, kinds)
 
 
 def read_plan(directory: Path) -> dict[str, Any] | None:
-    """Read `plan.json`: how a study was begun; None if it had not got so far."""
+    """Read `plan.json`: how a study was begun; None if it had not got so far.
+
+    Raises:
+      ValueError: it is damaged.
+    """
+    kinds = {"provenance": dict, "devices_per_run": int, "chunks": list}
     path = directory / PLAN
-    return json.loads(path.read_text()) if path.exists() else None
+    return _read_json(path, kinds) if path.exists() else None
+
+
+def _read_json(path: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
+    """Read an object with at least these names and kinds of values."""
+    try:
+        record = json.loads(path.read_text())
+    except ValueError as error:
+        raise _damaged(path, error) from None
+    for name, kind in kinds.items():
+        if not isinstance(record, dict) or not isinstance(record.get(name), kind):
+            raise _damaged(path, f"it has no {name}")
+    return record
+
+
+def _damaged(path: Path, why: object) -> ValueError:
+    """The error of a file, or a folder of files, that is not as it was written."""
+    first = (str(why).strip().splitlines() or [type(why).__name__])[0]
+    return ValueError(f"Expected {path} as it was written, but it is damaged: {first}.")
 
 
 def write_json(path: Path, record: Any) -> None:
@@ -223,7 +247,7 @@ def read_results(directory: Path) -> "xarray.Dataset":
     """Read `results.zarr`.
 
     Raises:
-      ValueError: the directory holds no results.
+      ValueError: the directory holds no results, or damaged ones.
     """
     if not (directory / RESULTS).exists():
         raise ValueError(f"Expected a study with results in {directory}, found none.")
@@ -239,7 +263,7 @@ def read_evaluation(directory: Path) -> "xarray.Dataset":
     """Read `evaluation.zarr`, see `study.evaluate_study`.
 
     Raises:
-      ValueError: the directory holds none.
+      ValueError: the directory holds none, or a damaged one.
     """
     if not (directory / EVALUATION).exists():
         raise ValueError(
@@ -261,7 +285,10 @@ def _write_dataset(path: Path, dataset: "xarray.Dataset") -> None:
 def _read_dataset(path: Path) -> "xarray.Dataset":
     import xarray
 
-    return xarray.open_zarr(path, consolidated=False, chunks=None).load()
+    try:
+        return xarray.open_zarr(path, consolidated=False, chunks=None).load()
+    except Exception as error:  # Of many kinds.
+        raise _damaged(path, error) from error
 
 
 def write_tree(path: Path, tree: Any) -> None:
@@ -276,18 +303,21 @@ def read_tree(path: Path) -> Any:
     """Read a tree of arrays as NumPy's, in nested dicts and lists.
 
     Raises:
-      ValueError: there is none.
+      ValueError: there is none, or it is damaged.
     """
     import orbax.checkpoint as ocp
 
     if not path.exists():
         raise ValueError(f"Expected {path.name} in {path.parent}, found none.")
-    with ocp.StandardCheckpointer() as checkpointer:
-        saved = checkpointer.metadata(path.absolute()).item_metadata.tree
-        like = jax.tree.map(
-            lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), saved
-        )
-        return checkpointer.restore(path.absolute(), like)
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            saved = checkpointer.metadata(path.absolute()).item_metadata.tree
+            like = jax.tree.map(
+                lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), saved
+            )
+            return checkpointer.restore(path.absolute(), like)
+    except Exception as error:  # Of many kinds.
+        raise _damaged(path, error) from error
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:
