@@ -307,7 +307,8 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
     else:
         total = sum(len(g.runs) * g.config.num_updates for g in study.groups)
         done = f"{dataset['updates'].values.sum() / total:.0%} of all updates"
-    console.print(f"Stopped after {done}; --resume goes on.", highlight=False)
+    goes_on = f"`purejaxppo resume {directory}` goes on"
+    console.print(f"Stopped after {done}; {goes_on}.", highlight=False, soft_wrap=True)
     return 130
 
 
