@@ -5,15 +5,13 @@ orbax wrote and a manifest of all its files' digests. It gets its name when ever
 has reached the disk; the one before it is kept beside it.
 """
 
-import hashlib
 import json
 import shutil
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from purejaxppo.study import hosts, store
+from purejaxppo.study import digests, hosts, store
 
 MANIFEST, TREE = "manifest.json", "tree"
 KEPT = 2
@@ -60,8 +58,8 @@ def _begin(folder: Path, unfinished: Path) -> None:
 
 def _finish(unfinished: Path, final: Path) -> None:
     """Write the manifest, bring all to the disk, and only then give it its name."""
-    digests = {str(p.relative_to(unfinished)): _digest(p) for p in _files(unfinished)}
-    (unfinished / MANIFEST).write_text(json.dumps(digests, indent=1) + "\n")
+    found = digests.digests_of(unfinished)
+    (unfinished / MANIFEST).write_text(json.dumps(found, indent=1) + "\n")
     store.sync(unfinished)
     store.remove(final)  # Damaged: else nobody would write it again.
     unfinished.rename(final)
@@ -83,7 +81,7 @@ def newest(folder: Path) -> Path | None:
     Warns of each later one that is damaged.
     """
     for path in _all(folder):
-        fault = _fault(path)
+        fault = digests.fault(path, path / MANIFEST)
         if fault is None:
             return path
         warnings.warn(
@@ -108,35 +106,3 @@ def update_of(path: Path) -> int:
 def _all(folder: Path) -> list[Path]:
     """The folder's checkpoints, the last one first."""
     return sorted((p for p in folder.glob("*") if p.name.isdigit()), reverse=True)
-
-
-def _fault(path: Path) -> str | None:
-    """What is wrong with a checkpoint."""
-    try:
-        digests = json.loads((path / MANIFEST).read_text())
-    except (OSError, ValueError):
-        digests = None
-    if not isinstance(digests, dict) or not digests:
-        return f"has no {MANIFEST} that can be read"
-    faults = (_file_fault(path, name, digest) for name, digest in digests.items())
-    return next(filter(None, faults), None)
-
-
-def _file_fault(path: Path, name: str, digest: str) -> str | None:
-    """What is wrong with a file of a checkpoint."""
-    try:
-        found = _digest(path / name)
-    except FileNotFoundError:
-        return f"lacks {name}"
-    except (OSError, ValueError):  # A disk that fails; a name that is none.
-        return f"has a {name} that cannot be read"
-    return None if found == digest else f"has another {name} than was written"
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_file())
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,6 +11,7 @@ import numpy as np
 
 from purejaxppo.spaces import MASK
 from purejaxppo.study import checkpoints, hosts
+from purejaxppo.study.origins import changes
 from purejaxppo.study.segments import (
     Programs,
     Segment,
@@ -82,8 +83,14 @@ class Training:
     def _restore(self, saved: Any) -> None:
         self.columns = {name: [column] for name, column in saved["metrics"].items()}
         fresh, structure = jax.tree.flatten(self.state)
-        leaves, names = [], list(hosts.named(self.state))
-        for name, like in zip(names, fresh, strict=True):
+        ours = _kinds(hosts.named(self.state))
+        if told := changes(_kinds(saved["state"]), ours, "absent"):
+            raise ValueError(
+                f"Expected the checkpoints in {self.folder} to be of this code and "
+                f"these versions, but {told[0]}; the study cannot go on with them."
+            )
+        leaves = []
+        for name, like in zip(ours, fresh, strict=True):
             leaves.append(hosts.as_key(self._placed(saved["state"][name], like), like))
             like.delete()  # A plan does not count the state twice.
         self.state = jax.tree.unflatten(structure, leaves)
@@ -135,6 +142,11 @@ class Training:
     def metrics(self) -> dict[str, np.ndarray]:
         """Those of all updates so far, `[runs, update]`."""
         return {name: np.concatenate(x, axis=1) for name, x in self.columns.items()}
+
+
+def _kinds(state: dict[str, Any]) -> dict[str, str]:
+    """Type and shape of each array of a run's state, as a message has it."""
+    return {name: f"{x.dtype}{list(x.shape[1:])}" for name, x in state.items()}
 
 
 def read_outcome(folder: Path, num_runs: int) -> Outcome | None:

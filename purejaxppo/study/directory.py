@@ -212,9 +212,10 @@ def leave(
         store.write_results(output, task.dataset(outcomes))
         store.remove(output / store.EVALUATION)
         store.remove(output / store.PARAMETERS)
+        store.make_folder(output / store.PARAMETERS)
 
     def finish() -> None:
-        store.sync(output)
+        store.sync(output / store.PARAMETERS)
         updates = max(outcome.update for _, outcome in outcomes)
         write_facts(output, task, updates, seconds, complete)
         if complete:
@@ -225,10 +226,15 @@ def leave(
         found = [(c, x.policies) for c, x in outcomes if c.group == number]
         rows = [policies for _, policies in found if policies is not None]
         if sum(c.num_runs for c, p in found if p is not None) == len(group.runs):
-            tree = {k: np.concatenate([row[k] for row in rows]) for k in rows[0]}
-            path = output / store.PARAMETERS / str(number)
-            store.write_tree(path, store.nested(tree))
+            _leave_policies(output / store.PARAMETERS / str(number), rows)
     hosts.first_does(finish, "write the results")
+
+
+def _leave_policies(path: Path, rows: Sequence[dict[str, np.ndarray]]) -> None:
+    """Leave the policies of a group, given those of each of its chunks."""
+    tree = {k: np.concatenate([row[k] for row in rows]) for k in rows[0]}
+    store.write_tree(path, store.nested(tree))
+    hosts.first_does(lambda: store.write_digests(path), "write the policies")
 
 
 def write_facts(
@@ -241,5 +247,6 @@ def write_facts(
         "num_updates": max(group.config.num_updates for group in task.groups),
         "training_seconds": round(seconds, 3),
         "objects": task.objects,
+        "config": store.job_digest(task.job),
     }
     store.write_environment(output, facts)

@@ -278,6 +278,8 @@ class Study:
             is_new = overwrite or not store.holds_study(output)
             hosts.wait("what is there")  # Before the first process changes it.
             if not is_new and store.read_environment(output)["status"] == "complete":
+                rest = output / store.CHUNKS  # Killed before it was removed.
+                hosts.first_does(lambda: store.remove(rest), "tidy up")
                 return store.read_results(output)
             threading.Thread(target=_load_libraries, daemon=True).start()
             chunks, means = ([], means) if is_new else as_begun(output, task, means)

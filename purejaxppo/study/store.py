@@ -1,5 +1,6 @@
 """A study's directory: what is in it, written and read."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import tomli_w
 
 from purejaxppo.config import Config
 from purejaxppo.fields import flatten, nearest, replace
+from purejaxppo.study import digests
 from purejaxppo.study.grids import TABLES, from_tables
 from purejaxppo.study.origins import package_versions
 
@@ -28,6 +30,7 @@ PLAN, CHUNKS = "plan.json", "chunks"
 REPORTS = (
     *("report.md", "learning_curve.png", "evaluation_curve.png"),
     *("report.html", "report.json"),
+    *("sweep.md", "sweep.csv", "sweep.png"),
 )
 
 
@@ -55,23 +58,61 @@ def clear(directory: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder, if it is there."""
+    """Delete a file or a folder, if it is there, and first its digests."""
+    _manifest_of(path).unlink(missing_ok=True)
     if path.is_dir():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
+def _manifest_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.digests.json")
+
+
+def write_digests(path: Path) -> None:
+    """Write the digests of a folder's files beside it."""
+    write_json(_manifest_of(path), digests.digests_of(path))
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse a folder that is not as its digests say, where it has some."""
+    manifest = _manifest_of(path)
+    if manifest.exists() and (told := digests.fault(path, manifest)):
+        raise _damaged(path, f"it {told}")
+
+
 def write_job(directory: Path, job: Job, name: str = CONFIG) -> None:
     """Write `config.toml`, from which `--config` makes the same study again."""
     make_folder(directory)
+    _write_text(directory / name, _job_text(job))
+
+
+def _job_text(job: Job) -> str:
     config = nested({k: _plain(v) for k, v in flatten(job.config).items()})
     table: dict[str, Any] = {**job._asdict(), "config": config}
     del table["settings"]
     if job.settings:
         names = job.settings[0]
         table["zip"] = {k: [_plain(s[k]) for s in job.settings] for k in names}
-    _write_text(directory / name, tomli_w.dumps(table))
+    return tomli_w.dumps(table)
+
+
+def job_digest(job: Job) -> str:
+    """The digest that a job's `config.toml` has."""
+    return hashlib.sha256(_job_text(job).encode()).hexdigest()
+
+
+def read_own_job(directory: Path) -> Job:
+    """Read a study's own `config.toml`, which must be as it was written.
+
+    Raises:
+      ValueError: as `read_job`, or it was changed.
+    """
+    path, written = directory / CONFIG, read_environment(directory).get("config")
+    if written is not None and digests.digest(path) != written:
+        raise _damaged(path, "it is not the one that the study was begun with")
+    return read_job(path)
 
 
 def read_job(path: Path) -> Job:
@@ -81,7 +122,7 @@ def read_job(path: Path) -> Job:
       ValueError: no such file, no TOML, an unknown key, a value out of range.
     """
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ValueError(f"Expected a config file at {path}, found none.") from None
     except ValueError as error:  # Bytes that are no text, too.
@@ -112,7 +153,7 @@ def check_same(
             f"Expected output to hold no study, but {directory} does; pass "
             "--overwrite to replace it or --resume to go on with it."
         )
-    there, here = _flat(read_job(directory / CONFIG)), _flat(job)
+    there, here = _flat(read_own_job(directory)), _flat(job)
     differing = [name for name in there | here if there.get(name) != here.get(name)]
     if differing:
         name = differing[0]
@@ -195,7 +236,8 @@ def _read_json(path: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
 def _damaged(path: Path, why: object) -> ValueError:
     """The error of a file, or a folder of files, that is not as it was written."""
     first = (str(why).strip().splitlines() or [type(why).__name__])[0]
-    return ValueError(f"Expected {path} as it was written, but it is damaged: {first}.")
+    told = first.removesuffix(".")
+    return ValueError(f"Expected {path} as it was written, but it is damaged: {told}.")
 
 
 def write_json(path: Path, record: Any) -> None:
@@ -205,7 +247,7 @@ def write_json(path: Path, record: Any) -> None:
 
 def _write_text(path: Path, text: str) -> None:
     unfinished = path.with_name(f"{path.name}.unfinished")
-    unfinished.write_text(text)
+    unfinished.write_text(text, "utf-8")
     sync(unfinished)
     unfinished.replace(path)
     _sync_one(path.parent)
@@ -280,11 +322,13 @@ def _write_dataset(path: Path, dataset: "xarray.Dataset") -> None:
     sync(unfinished)
     remove(path)
     unfinished.replace(path)
+    write_digests(path)
 
 
 def _read_dataset(path: Path) -> "xarray.Dataset":
     import xarray
 
+    _check_whole(path)
     try:
         return xarray.open_zarr(path, consolidated=False, chunks=None).load()
     except Exception as error:  # Of many kinds.
@@ -309,6 +353,7 @@ def read_tree(path: Path) -> Any:
 
     if not path.exists():
         raise ValueError(f"Expected {path.name} in {path.parent}, found none.")
+    _check_whole(path)
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             saved = checkpointer.metadata(path.absolute()).item_metadata.tree
