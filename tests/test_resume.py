@@ -335,6 +335,21 @@ def test_other_versions_are_told_and_allowed_if_asked_for(begun):
     assert (results["updates"] == UPDATES).all()
 
 
+def test_checkpoints_of_another_state_cannot_go_on(begun, monkeypatch):
+    """Of code whose state had another array, whatever is allowed."""
+    read = checkpoints.read
+
+    def other(path):
+        saved = read(path)
+        del saved["state"][next(k for k in saved["state"] if k.startswith("params."))]
+        return saved
+
+    monkeypatch.setattr(checkpoints, "read", other)
+    told = r"params\.\S+ is absent there and float32\[.*\] here; the study cannot go on"
+    with pytest.raises(ValueError, match=told):
+        study(begun).run(resume=True, allow_changes=True)
+
+
 def test_other_settings_cannot_go_on(begun):
     other = study(begun, grid={"learning_rate": [1e-3]})
     with pytest.raises(ValueError, match="setting 0: learning_rate is None there and"):
