@@ -61,7 +61,7 @@ def changes(
     """What differs, a phrase each: "jax is 0.10.1 there and 0.10.2 here"."""
     return [
         f"{name} is {before.get(name, missing)} there and {now.get(name, missing)} here"
-        for name in before | now
+        for name in now | before
         if before.get(name) != now.get(name)
     ]
 

@@ -206,7 +206,7 @@ def read_environment(directory: Path) -> dict[str, Any]:
     """
     if not (directory / ENVIRONMENT).exists():
         raise ValueError(f"Expected {ENVIRONMENT} in {directory}, found none.")
-    kinds = {"status": str, "updates": int, "num_updates": int}
+    kinds = {"status": str, "updates": int}
     return _read_json(directory / ENVIRONMENT, kinds)
 
 
