@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from purejaxppo.study import checkpoints, store
+from purejaxppo.study import checkpoints, digests, store
 from purejaxppo.study.checkpoints import DamagedWarning, newest, read, save, update_of
 
 TREE = {
@@ -103,6 +103,66 @@ def test_a_damaged_one_is_left_aside(pattern, damage, two, tmp_path):
     path = save(folder, 2, times(3))  # It takes the damaged one's place.
     assert newest(folder) == path
     equal(read(path), times(3))
+
+
+def unreadable(path, monkeypatch):
+    digest = digests.digest
+
+    def failing(file):
+        if file.is_relative_to(path):
+            raise OSError(errno.EIO, "Input/output error")
+        return digest(file)
+
+    monkeypatch.setattr(digests, "digest", failing)
+
+
+def test_one_on_a_disk_that_fails_is_left_aside(two, tmp_path, monkeypatch):
+    folder = shutil.copytree(two, tmp_path / "runs")
+    unreadable(folder / "000000002", monkeypatch)
+    with pytest.warns(DamagedWarning, match="000000002 has a .* that cannot be read"):
+        assert newest(folder) == folder / "000000001"
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", "null", "3", '{"tree": 3}', '{"a\\u0000": 1}']
+)
+def test_a_manifest_that_says_nothing_is_damage(text, two, tmp_path):
+    folder = shutil.copytree(two, tmp_path / "runs")
+    (folder / "000000002" / "manifest.json").write_text(text)
+    with pytest.warns(DamagedWarning, match="000000002"):
+        assert newest(folder) == folder / "000000001"
+
+
+def test_damaged_ones_never_take_the_place_of_whole_ones(two, tmp_path):
+    """All are damaged, the runs begin anew, and what they leave stays."""
+    folder = shutil.copytree(two, tmp_path / "runs")
+    for update in (19, 20):
+        (folder / f"00000000{update - 18}").rename(folder / f"0000000{update}")
+    for path in folder.glob("*/manifest.json"):
+        path.unlink()
+    assert newest_of(folder) is None
+    save(folder, 5, times(5))
+    assert names(folder) == ["000000005"]
+    save(folder, 7, times(7))
+    assert names(folder) == ["000000005", "000000007"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert newest(folder) == folder / "000000007"
+    equal(read(folder / "000000007"), times(7))
+
+
+def newest_of(folder):
+    with pytest.warns(DamagedWarning):
+        return newest(folder)
+
+
+def test_new_folders_are_brought_to_the_disk(tmp_path, monkeypatch):
+    """A folder is on the disk when the one that it is in has been synced."""
+    synced, sync = [], store._sync_one
+    monkeypatch.setattr(store, "_sync_one", lambda p: (synced.append(p), sync(p)))
+    save(tmp_path / "study" / "chunks" / "0-0-2", 1, TREE)
+    for made in ("study", "study/chunks", "study/chunks/0-0-2"):
+        assert (tmp_path / made).parent in synced
 
 
 def test_all_damaged_is_none(two, tmp_path):

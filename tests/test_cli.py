@@ -352,7 +352,10 @@ def test_an_environment_in_a_file_is_trained_resumed_and_reported(
     with monkeypatch.context() as patch:
         patch.setattr(progress.StudyProgress, "show", interrupt)
         assert cli.main(("train", env, *longer)) == 130
-    assert imported == [False]  # The user's module may start JAX.
+        assert imported == [False]  # The user's module may start JAX.
+        assert cli.main(("resume", str(output))) == 130
+    told = capsys.readouterr().out
+    assert told.count(f" updates; `purejaxppo resume {output}` goes on.\n") == 2
     assert 0 < store.read_results(output).sizes["update"] < 12
     assert store.read_job(output / "config.toml").env == env
     assert cli.main(("train", "--resume", "--output", str(output))) == 0

@@ -12,6 +12,7 @@ import xarray
 import purejaxppo as ppo
 from envs import probes
 from purejaxppo.study import Means, Study, plans
+from purejaxppo.study import programs as programs_room
 from purejaxppo.study.plans import GIB, Chunk, Need, Plan, cut, device_limit, fitting
 from purejaxppo.study.segments import Programs
 from purejaxppo.study.sharding import AXIS
@@ -90,10 +91,12 @@ def test_the_greater_program_counts_less_what_it_takes_over():
         (10, 100, 0, 1, 333, None, 3),  # 4 chunks, the last one of a run.
         (10, 100, 0, 1, 1000, 4, 4),  # chunk_size 4: 3 chunks of 4.
         (10, 100, 0, 1, 1000, 99, 10),
-        (16, 100, 0, 4, 1000, 7, 4),  # 6 would be filled up to 8.
+        (16, 100, 0, 4, 1000, 4, 4),  # What `at_most` makes of 7.
         (10, 100, 500, 1, 800, None, 3),  # What does not shrink: another look.
         (16, 100, 0, 4, 200, None, 8),  # 2 a device.
         (16, 0, 0, 4, 200, None, 16),  # Not known: taken to fit.
+        (16, 100, 0, 4, 1000, 2, 4),  # Devices that cannot be left out.
+        (5, 100, 0, 2, 1000, None, 6),  # Filled up.
     ],
 )
 def test_as_many_runs_as_fit(num_runs, of_each, at_all, devices, limit, most, size):
@@ -118,6 +121,44 @@ def test_memory_that_is_too_small_for_one_run():
     told = message(study.plan, Means(memory_gib=1e-7))
     assert told.startswith("Expected one run to fit 9.97e-08 GiB of each device, got")
     assert "--memory-gib" in told
+
+
+def test_a_program_is_compiled_once_though_it_is_filled_up(monkeypatch):
+    """Five runs on two devices: the plan's program for six is the training's."""
+    compiled, sizes = programs_room.compile_programs, []
+
+    def counted(algorithm, values, num_runs, *rest):
+        sizes.append(num_runs)
+        return compiled(algorithm, values, num_runs, *rest)
+
+    monkeypatch.setattr(programs_room, "compile_programs", counted)
+    Study(CONFIG, probes.Cut(), 5).run()
+    assert sizes == [6]
+
+
+def test_a_plan_has_half_as_many_where_its_measuring_runs_out_of_memory(monkeypatch):
+    tried = []
+
+    def small(programs, group, seeds):
+        tried.append(programs.size)
+        if programs.size > 2:
+            message = "RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes."
+            raise jax.errors.JaxRuntimeError(message)
+        return 0.5
+
+    monkeypatch.setattr(programs_room, "measured", small)
+    plan = Study(CONFIG, probes.Cut(), 8).plan()
+    assert tried == [8, 4, 2]
+    assert [chunk.size for chunk in plan.chunks] == [2, 2, 2, 2]
+
+
+def test_a_fault_that_is_not_memory_s_is_told_as_it_is(monkeypatch):
+    def failing(*_):
+        raise jax.errors.JaxRuntimeError("INTERNAL: a fault.")
+
+    monkeypatch.setattr(programs_room, "measured", failing)
+    with pytest.raises(jax.errors.JaxRuntimeError, match=r"^INTERNAL"):
+        Study(CONFIG, probes.Cut(), 8).plan()
 
 
 def test_the_memory_of_a_device(monkeypatch):

@@ -22,13 +22,15 @@ from purejaxppo.study import (
     Means,
     Study,
     checkpoints,
+    chunks,
     directory,
     hosts,
     segments,
     store,
 )
-from purejaxppo.study.chunks import CheckpointWarning
+from purejaxppo.study.chunks import CheckpointWarning, Training
 from purejaxppo.study.directory import ChangedWarning
+from purejaxppo.study.locking import locked
 from purejaxppo.study.work import Work
 
 UPDATES = 27
@@ -193,6 +195,71 @@ def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_training(
     assert store.read_environment(output)["status"] == "complete"
 
 
+def test_a_chunk_that_cannot_be_put_away_is_in_the_results(
+    whole, tmp_path, monkeypatch
+):
+    """The disk is full when the first chunk ends, and is not any more later on."""
+    output, begin = tmp_path / "study", checkpoints._begin
+
+    def full(folder, unfinished):
+        if folder.name == "0-0-2":
+            raise OSError(28, "No space left on device")
+        begin(folder, unfinished)
+
+    monkeypatch.setattr(checkpoints, "_begin", full)
+    with pytest.warns(CheckpointWarning, match="No space left"):
+        study(output).run(means=Means(chunk_size=2))
+    assert store.read_environment(output)["status"] == "complete"
+    assert_same(whole, output)
+
+
+def test_a_study_of_which_something_is_lost_is_not_complete(
+    whole, tmp_path, monkeypatch
+):
+    """A finished chunk is damaged before the results are written: it is made again."""
+    output, finish = tmp_path / "study", Work._finish
+
+    def damage(self, chunk, training):
+        finish(self, chunk, training)
+        for path in (output / "chunks" / "0-0-2").glob("*/manifest.json"):
+            path.write_text("")
+
+    with monkeypatch.context() as patch, pytest.warns(checkpoints.DamagedWarning):
+        patch.setattr(Work, "_finish", damage)
+        results = study(output).run(means=Means(chunk_size=2))
+    assert results["updates"].values.tolist() == [0, 0, UPDATES, UPDATES]
+    assert store.read_environment(output)["status"] == "incomplete"
+    with pytest.warns(checkpoints.DamagedWarning):
+        study(output).run(resume=True)
+    assert_same(whole, output)
+
+
+def test_a_checkpoint_is_written_once(tmp_path, monkeypatch):
+    """Also where the study is stopped, or a chunk ends, just after it."""
+    updates, save = [], checkpoints.save
+
+    def counted(folder, update, tree):
+        updates.append((folder.name, update))
+        return save(folder, update, tree)
+
+    monkeypatch.setattr(checkpoints, "save", counted)
+    study(tmp_path / "study").run(means=OFTEN)
+    assert len(updates) == len(set(updates))
+
+
+def test_what_is_restored_takes_the_place_of_what_is_there(begun, monkeypatch):
+    """Never is the state on the devices twice."""
+    deleted, placed = [], Training._placed
+
+    def counted(self, rows, like):
+        deleted.append(sum(x.is_deleted() for x in jax.tree.leaves(self.state)))
+        return placed(self, rows, like)
+
+    monkeypatch.setattr(Training, "_placed", counted)
+    study(begun).run(resume=True)
+    assert deleted[1:] == list(range(1, len(deleted)))
+
+
 def test_finished_chunks_are_not_trained_again(whole, tmp_path):
     """Ctrl-C in the second chunk: resuming starts there, at its last update."""
     output, statuses = tmp_path / "study", []
@@ -224,6 +291,19 @@ def test_chunks_are_those_that_it_was_begun_with(whole, tmp_path):
     assert_same(whole, output)
 
 
+def test_devices_for_a_run_are_those_that_it_was_begun_with(tmp_path):
+    """As chunks are: another number of them rounds otherwise."""
+    shared = Means(devices_per_run=2, checkpoint_minutes=0.0)
+    study(tmp_path / "whole", num_seeds=1).run(means=shared)
+    output = tmp_path / "study"
+    with pytest.MonkeyPatch.context() as patch:
+        killed_at(patch, 3, checkpoints, "save", False)
+        with pytest.raises(Killed):
+            study(output, num_seeds=1).run(means=shared)
+    study(output, num_seeds=1).run(resume=True)
+    assert_same(tmp_path / "whole", output)
+
+
 # --- Refusals -----------------------------------------------------------------------
 
 
@@ -252,12 +332,24 @@ def test_other_versions_are_told_and_allowed_if_asked_for(begun):
     assert "code is abc there and " in told
     assert f"devices is 8 there and {jax.device_count()} here" in told
     assert "With --allow-changes it goes on" in told
-    two = Means(devices_per_run=2)
-    with pytest.raises(ValueError, match="devices_per_run is 1 there and 2 here"):
-        study(begun).run(resume=True, means=two)
     with pytest.warns(ChangedWarning, match="Changed: jax is 0.8.0"):
         results = study(begun).run(resume=True, allow_changes=True)
     assert (results["updates"] == UPDATES).all()
+
+
+def test_checkpoints_of_another_state_cannot_go_on(begun, monkeypatch):
+    """Of code whose state had another array, whatever is allowed."""
+    read = checkpoints.read
+
+    def other(path):
+        saved = read(path)
+        del saved["state"][next(k for k in saved["state"] if k.startswith("params."))]
+        return saved
+
+    monkeypatch.setattr(checkpoints, "read", other)
+    told = r"params\.\S+ is absent there and float32\[.*\] here; the study cannot go on"
+    with pytest.raises(ValueError, match=told):
+        study(begun).run(resume=True, allow_changes=True)
 
 
 def test_other_settings_cannot_go_on(begun):
@@ -297,6 +389,17 @@ def test_a_directory_that_cannot_be_made_is_one_line(tmp_path):
         study(tmp_path / "file" / "study").run()
 
 
+def test_what_was_refused_leaves_no_folder_but_others_files(tmp_path):
+    """Where another study has come to lie beside it meanwhile, its error is told."""
+    with pytest.raises(KeyError), locked(tmp_path / "runs" / "one"):
+        raise KeyError
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(KeyError), locked(tmp_path / "runs" / "one"):
+        (tmp_path / "runs" / "other").mkdir()
+        raise KeyError
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["other"]
+
+
 # --- Memory -------------------------------------------------------------------------
 
 
@@ -310,8 +413,6 @@ def test_out_of_memory_it_goes_on_with_half_as_many(tmp_path, monkeypatch):
             message = "RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes."
             raise jax.errors.JaxRuntimeError(message)
         yield from run(programs, *rest)
-
-    from purejaxppo.study import chunks
 
     monkeypatch.setattr(chunks, "run_segments", small)
     output = tmp_path / "study"
@@ -355,8 +456,6 @@ def test_a_log_is_closed_before_it_is_begun_for_smaller_parts(tmp_path, monkeypa
         places.append(name)
         first_does(action, name)
 
-    from purejaxppo.study import chunks
-
     monkeypatch.setattr(chunks, "run_segments", second_fails)
     # The other processes are to hear of it where the first one's log cannot begin.
     monkeypatch.setattr(hosts, "first_does", noted)
@@ -381,16 +480,43 @@ def test_fewer_runs_at_once_where_the_system_killed_what_took_too_much(tmp_path)
         with pytest.raises(Killed):
             study(output, num_seeds=6).run(means=Means(chunk_size=4))
     few = Means(chunk_size=2)
-    with pytest.warns(ChangedWarning, match="^Going on with 2 runs at once; those "):
-        results = study(output, num_seeds=6).run(resume=True, means=few)
-    chunks = json.loads((output / "plan.json").read_text())["chunks"]
-    assert chunks == [[0, 0, 4, 4], [0, 4, 6, 2]]
+    with pytest.warns(ChangedWarning, match="^Going on with 2 runs at once; the "):
+        again = study(output, num_seeds=6)
+        results = again.run(resume=True, allow_changes=True, means=few)
+    plan = json.loads((output / "plan.json").read_text())
+    assert plan["chunks"] == [[0, 0, 4, 4], [0, 4, 6, 2]]
     assert (results["updates"] == UPDATES).all()
 
 
-def test_what_cannot_be_halved_is_one_line(tmp_path, monkeypatch):
-    from purejaxppo.study import chunks
+def test_halves_go_on_from_where_the_whole_was(tmp_path, monkeypatch):
+    """Killed with two chunks of four, one of them finished; then only two runs fit."""
+    output, updates = tmp_path / "study", []
+    four = Means(chunk_size=4, checkpoint_minutes=0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        killed_at(patch, 12, checkpoints, "save", False)
+        with pytest.raises(Killed):
+            study(output, num_seeds=8).run(means=four)
+    last = checkpoints.newest(output / "chunks" / "0-4-8")
+    assert last is not None
+    before = checkpoints.update_of(last)
+    run = segments.run_segments
 
+    def small(programs, values, state, num_runs, start):
+        if programs.size > 2:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+        updates.append(start)
+        yield from run(programs, values, state, num_runs, start)
+
+    monkeypatch.setattr(chunks, "run_segments", small)
+    with pytest.warns(ChangedWarning, match="^Out of memory with 4 runs at once; "):
+        results = study(output, num_seeds=8).run(resume=True)
+    assert updates == [before, before]
+    monkeypatch.undo()
+    alone = study(None, num_seeds=8).run()
+    xarray.testing.assert_allclose(results, alone, rtol=2e-3, atol=2e-4)
+
+
+def test_what_cannot_be_halved_is_one_line(tmp_path, monkeypatch):
     def none(programs, *rest):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 

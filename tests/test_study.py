@@ -152,6 +152,8 @@ def test_an_existing_study_is_never_mixed(finished):
     study, dataset, _ = finished
     with pytest.raises(ValueError, match=r"--overwrite .* --resume"):
         study.run()
+    with pytest.raises(ValueError, match="at most one of --overwrite and --resume"):
+        study.run(resume=True, overwrite=True)
     other = Study(CONFIG, "CartPole-v1", 4, seed=5, output=study.output)
     with pytest.raises(ValueError, match="num_seeds is 3 there and 4 here"):
         other.run(resume=True)

@@ -820,6 +820,20 @@ def test_several_processes_are_not_asked(monkeypatch):
     assert terminal.asked == []
 
 
+def test_no_answer_is_a_no(monkeypatch):
+    """Ctrl-D."""
+
+    class Ended(Terminal):
+        def input(self, text):
+            raise EOFError
+
+    terminal: Any = Ended("")
+    monkeypatch.setattr(sys, "stdin", terminal)
+    monkeypatch.setattr(planning, "MANY_RUNS", 15)
+    with pytest.raises(ValueError, match="Expected a yes to train 16 runs"):
+        planning.confirm(MUCH, terminal)
+
+
 @pytest.mark.parametrize("answer", ["", "n", "yess"])
 def test_all_else_is_a_no(answer, monkeypatch):
     terminal: Any = Terminal(answer)

@@ -68,7 +68,10 @@ def confirm(plan: Plan, console: Console) -> None:
     alone = jax.process_count() == 1  # Else all would have to answer alike.
     if not alone or sys.stdin is None or not sys.stdin.isatty():
         raise ValueError(f"Expected --yes for a study as large as this: {told}.")
-    answer = console.input(f"Train {told}? [y/N] ")
+    try:
+        answer = console.input(f"Train {told}? [y/N] ")
+    except EOFError:
+        answer = ""
     if answer.strip().lower() not in ("y", "yes"):
         raise ValueError(f"Expected a yes to train {told}, got {answer!r}.")
 

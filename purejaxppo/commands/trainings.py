@@ -27,6 +27,7 @@ from purejaxppo.reporting.words import counted
 from purejaxppo.study import Means, Plan, Study, hosts, store
 from purejaxppo.study.grids import Setting, from_tables
 from purejaxppo.study.groups import configured
+from purejaxppo.study.loading import read_study
 
 Texts = tyro.conf.UseAppendAction[tuple[str, ...]]
 """An option that may be given several times."""
@@ -135,12 +136,9 @@ def run_sweep(command: Sweep) -> int:
 
 def run_resume(command: Resume) -> int:
     """Go on with the study in a directory."""
-    path = command.directory / store.CONFIG
-    if not path.exists():
-        raise ValueError(f"Expected a study in {command.directory}, found none.")
     check_alpha(command.alpha)
+    study = read_study(command.directory, env=None, env_params=None, network=None)
     _use_machine(command)
-    study = Study(**_of_job(store.read_job(path)), output=command.directory)
     return _train(command, study, overwrite=False, resume=True)
 
 
@@ -308,7 +306,8 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
     else:
         total = sum(len(g.runs) * g.config.num_updates for g in study.groups)
         done = f"{dataset['updates'].values.sum() / total:.0%} of all updates"
-    console.print(f"Stopped after {done}; --resume goes on.", highlight=False)
+    goes_on = f"`purejaxppo resume {directory}` goes on"
+    console.print(f"Stopped after {done}; {goes_on}.", highlight=False, soft_wrap=True)
     return 130
 
 

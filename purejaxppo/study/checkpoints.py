@@ -5,17 +5,15 @@ orbax wrote and a manifest of all its files' digests. It gets its name when ever
 has reached the disk; the one before it is kept beside it.
 """
 
-import hashlib
 import json
 import shutil
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from purejaxppo.study import hosts, store
+from purejaxppo.study import digests, hosts, store
 
 MANIFEST, TREE = "manifest.json", "tree"
 KEPT = 2
@@ -70,7 +68,7 @@ def _write(path: Path, tree: Any) -> None:
 
 
 def _begin(folder: Path, unfinished: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    store.make_folder(folder)
     for rest in folder.glob("*.unfinished"):
         shutil.rmtree(rest)
     unfinished.mkdir()
@@ -78,15 +76,21 @@ def _begin(folder: Path, unfinished: Path) -> None:
 
 def _finish(unfinished: Path, final: Path) -> None:
     """Write the manifest, bring all to the disk, and only then give it its name."""
-    digests = {str(p.relative_to(unfinished)): _digest(p) for p in _files(unfinished)}
-    (unfinished / MANIFEST).write_text(json.dumps(digests, indent=1) + "\n")
+    found = digests.digests_of(unfinished)
+    (unfinished / MANIFEST).write_text(json.dumps(found, indent=1) + "\n")
     store.sync(unfinished)
-    if final.exists():  # Damaged: else nobody would write it again.
-        shutil.rmtree(final)
+    store.remove(final)  # Damaged: else nobody would write it again.
     unfinished.rename(final)
     store.sync(final.parent)
-    for old in _all(final.parent)[KEPT:]:
-        shutil.rmtree(old)
+    for path in _useless(final):
+        store.remove(path)
+
+
+def _useless(final: Path) -> list[Path]:
+    """What need not be kept beside a new one: old ones, and later ones, all damaged."""
+    found = _all(final.parent)
+    place = found.index(final)
+    return found[:place] + found[place + KEPT :]
 
 
 def newest(folder: Path) -> Path | None:
@@ -95,7 +99,7 @@ def newest(folder: Path) -> Path | None:
     Warns of each later one that is damaged.
     """
     for path in _all(folder):
-        fault = _fault(path)
+        fault = digests.fault(path, path / MANIFEST)
         if fault is None:
             return path
         warnings.warn(
@@ -120,26 +124,3 @@ def update_of(path: Path) -> int:
 def _all(folder: Path) -> list[Path]:
     """The folder's checkpoints, the last one first."""
     return sorted((p for p in folder.glob("*") if p.name.isdigit()), reverse=True)
-
-
-def _fault(path: Path) -> str | None:
-    """What is wrong with a checkpoint."""
-    try:
-        digests = json.loads((path / MANIFEST).read_text())
-    except (OSError, ValueError):
-        return f"has no {MANIFEST} that can be read"
-    for name, digest in digests.items():
-        if not (path / name).is_file():
-            return f"lacks {name}"
-        if _digest(path / name) != digest:
-            return f"has another {name} than was written"
-    return None
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_file())
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

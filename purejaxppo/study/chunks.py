@@ -11,6 +11,7 @@ import numpy as np
 
 from purejaxppo.spaces import MASK
 from purejaxppo.study import checkpoints, hosts
+from purejaxppo.study.origins import changes
 from purejaxppo.study.segments import (
     Programs,
     Segment,
@@ -49,6 +50,10 @@ class Training:
       seeds: `[runs]`.
       folder: of their checkpoints; they begin where the last one is. None for none.
       every: seconds between checkpoints.
+
+    Attributes:
+      update: how many updates were made.
+      saved: those that the last checkpoint has, 0 if there is none.
     """
 
     def __init__(
@@ -62,14 +67,14 @@ class Training:
         self.programs, self.values, self.seeds = programs, values, seeds
         self.folder, self.every = folder, every
         self.columns: dict[str, list[np.ndarray]] = {}
-        self.update, self.has_checkpoint = 0, False
+        self.update = self.saved = 0
         self.state = start_runs(programs, values, seeds)
         self._saved_at = time.monotonic()
         found = None if folder is None else checkpoints.newest(folder)
         hosts.check_alike(lambda: {"checkpoint": found and found.name})
         if found is not None:
             self._restore(checkpoints.read(found))
-            self.update, self.has_checkpoint = checkpoints.update_of(found), True
+            self.update = self.saved = checkpoints.update_of(found)
 
     @property
     def num_runs(self) -> int:
@@ -79,11 +84,16 @@ class Training:
     def _restore(self, saved: Any) -> None:
         self.columns = {name: [column] for name, column in saved["metrics"].items()}
         fresh, structure = jax.tree.flatten(self.state)
-        names = hosts.named(self.state)
-        leaves = [
-            hosts.as_key(self._placed(saved["state"][name], like), like)
-            for name, like in zip(names, fresh, strict=True)
-        ]
+        ours = _kinds(hosts.named(self.state))
+        if told := changes(_kinds(saved["state"]), ours, "absent"):
+            raise ValueError(
+                f"Expected the checkpoints in {self.folder} to be of this code and "
+                f"these versions, but {told[0]}; the study cannot go on with them."
+            )
+        leaves = []
+        for name, like in zip(ours, fresh, strict=True):
+            leaves.append(hosts.as_key(self._placed(saved["state"][name], like), like))
+            like.delete()  # A plan does not count the state twice.
         self.state = jax.tree.unflatten(structure, leaves)
 
     def _placed(self, rows: np.ndarray, like: jax.Array) -> jax.Array:
@@ -105,16 +115,12 @@ class Training:
                 self.save()
 
     def save(self) -> None:
-        """Leave a checkpoint; if that fails, say so and go on."""
-        if self.folder is None or self.lost or not self.update:
+        """Leave a checkpoint if there is something new; if that fails, say so."""
+        if self.folder is None or self.lost or self.saved == self.update:
             return
         tree = {"state": hosts.named(self.state), "metrics": self.metrics}
-        try:
-            checkpoints.save(self.folder, self.update, tree)
-            self.has_checkpoint = True
-        except OSError as error:
-            first = str(error).splitlines()[0]
-            warnings.warn(f"No checkpoint: {first}", CheckpointWarning, stacklevel=2)
+        if _left(self.folder, self.update, tree):
+            self.saved = self.update
         self._saved_at = time.monotonic()
 
     @property
@@ -139,6 +145,11 @@ class Training:
         return {name: np.concatenate(x, axis=1) for name, x in self.columns.items()}
 
 
+def _kinds(state: dict[str, Any]) -> dict[str, str]:
+    """Type and shape of each array of a run's state, as a message has it."""
+    return {name: f"{x.dtype}{list(x.shape[1:])}" for name, x in state.items()}
+
+
 def read_outcome(folder: Path, num_runs: int) -> Outcome | None:
     """Where the runs were at their last checkpoint that is whole, if there is one."""
     found = checkpoints.newest(folder)
@@ -147,6 +158,28 @@ def read_outcome(folder: Path, num_runs: int) -> Outcome | None:
     saved = checkpoints.read(found)
     policies = {k: v[:num_runs] for k, v in _of_policies(saved["state"]).items()}
     return Outcome(checkpoints.update_of(found), saved["metrics"], policies)
+
+
+def split_checkpoint(folder: Path, parts: dict[Path, slice]) -> None:
+    """Leave the last whole checkpoint, if there is one, as one of each part's rows."""
+    found = checkpoints.newest(folder)
+    if found is None:
+        return
+    tree = checkpoints.read(found)
+    for part, rows in parts.items():
+        own = jax.tree.map(lambda x, rows=rows: x[rows], tree)
+        _left(part, checkpoints.update_of(found), own)
+
+
+def _left(folder: Path, update: int, tree: Any) -> bool:
+    """Leave a checkpoint; if that fails, say so. Returns whether it is there."""
+    try:
+        checkpoints.save(folder, update, tree)
+    except OSError as error:
+        first = str(error).splitlines()[0]
+        warnings.warn(f"No checkpoint: {first}", CheckpointWarning, stacklevel=3)
+        return False
+    return True
 
 
 def _of_policies(state: dict[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """A study's directory: whose it is, and what is left in it."""
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from purejaxppo import loggers
@@ -14,6 +16,7 @@ from purejaxppo.study import hosts, store
 from purejaxppo.study.chunks import Outcome
 from purejaxppo.study.grids import Setting
 from purejaxppo.study.groups import Group
+from purejaxppo.study.means import Means
 from purejaxppo.study.origins import changes, provenance
 from purejaxppo.study.plans import Chunk
 from purejaxppo.study.results import merge
@@ -36,7 +39,6 @@ class Task(NamedTuple):
       settings: of the grid.
       attributes: what the results say of the environment.
       output: the directory; None for none.
-      devices_per_run: that share a run.
     """
 
     job: store.Job
@@ -47,13 +49,6 @@ class Task(NamedTuple):
     settings: Sequence[Setting]
     attributes: dict[str, Any]
     output: Path | None
-    devices_per_run: int = 1
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """All that the bits of the results depend on, besides the job."""
-        own = provenance(self.job.env)
-        return {**own, "devices_per_run": self.devices_per_run}
 
     def runs(self, chunk: Chunk) -> np.ndarray:
         """Numbers of a chunk's runs."""
@@ -108,13 +103,15 @@ def check_claim(
 
     Raises:
       ValueError: it holds a study and neither `overwrite` nor `resume` was asked for,
-        or another study; or this one, begun in another way; or none to resume.
+        or both; or another study; or this one, begun in another way; or none to resume.
     """
+    if resume and overwrite:
+        raise ValueError("Expected at most one of --overwrite and --resume, got both.")
     if store.holds_study(output) and not overwrite:
         store.check_same(output, task.job, task.objects, resume)
         if store.read_environment(output)["status"] != "complete":
-            _check_provenance(output, task, allow_changes)
-    elif resume and not overwrite:
+            _check_provenance(output, task.job.env, allow_changes)
+    elif resume:
         raise ValueError(f"Expected a study to resume in {output}, found none.")
 
 
@@ -126,10 +123,10 @@ def begin(task: Task, output: Path) -> None:
     store.write_job(output, task.job)
 
 
-def _check_provenance(output: Path, task: Task, allow_changes: bool) -> None:
+def _check_provenance(output: Path, env: str, allow_changes: bool) -> None:
     """Refuse to go on with what would not give the same bits."""
     plan = store.read_plan(output)
-    changed = [] if plan is None else changes(plan["provenance"], task.provenance)
+    changed = [] if plan is None else changes(plan["provenance"], provenance(env))
     if not changed:
         return
     told = "; ".join(changed)
@@ -147,15 +144,59 @@ def _check_provenance(output: Path, task: Task, allow_changes: bool) -> None:
     )
 
 
-def read_chunks(output: Path) -> list[Chunk]:
-    """The chunks that a study was begun with; none if it had not got so far."""
+def as_begun(
+    output: Path, task: Task, means: Means, allow_changes: bool
+) -> tuple[list[Chunk], Means]:
+    """The chunks that a study was begun with, and means that give the same bits.
+
+    There are no chunks if it had not got so far. A chunk size counts only where other
+    bits are allowed.
+
+    Raises:
+      ValueError: the note of them is damaged.
+    """
     plan = store.read_plan(output)
-    return [] if plan is None else [Chunk(*numbers) for numbers in plan["chunks"]]
+    if plan is None:
+        return [], means
+    numbers = np.asarray(plan["chunks"])
+    if not _has_all_runs(numbers, task.groups):
+        raise ValueError(
+            f"Expected {output / store.PLAN} to have each run in one chunk, as it was "
+            "written; it is damaged."
+        )
+    share = min(plan["devices_per_run"], jax.device_count())
+    chunks = [Chunk(*map(int, row)) for row in numbers]
+    size = means.chunk_size if allow_changes else None
+    return chunks, dataclasses.replace(means, devices_per_run=share, chunk_size=size)
 
 
-def write_chunks(output: Path, task: Task, chunks: Sequence[Chunk]) -> None:
+def _has_all_runs(chunks: np.ndarray, groups: Sequence[Group]) -> bool:
+    """Whether chunks `[C, 4]`, read from a file, have each run of each group once."""
+    if chunks.dtype.kind != "i" or chunks.shape[1:] != (len(Chunk._fields),):
+        return False
+    number, start, stop, size = chunks.T
+    if (start >= stop).any() or (stop - start > size).any():
+        return False
+    return all(
+        _follow(start[number == i], stop[number == i], len(group.runs))
+        for i, group in enumerate(groups)
+    )
+
+
+def _follow(start: np.ndarray, stop: np.ndarray, end: int) -> bool:
+    """Whether ranges follow one another from 0 to an end."""
+    return [*start, end] == [0, *stop]
+
+
+def write_chunks(
+    output: Path, task: Task, chunks: Sequence[Chunk], devices_per_run: int
+) -> None:
     """Note the chunks, and all that the bits of the results depend on."""
-    record = {"provenance": task.provenance, "chunks": chunks}
+    record = {
+        "provenance": provenance(task.job.env),
+        "devices_per_run": devices_per_run,
+        "chunks": chunks,
+    }
     store.write_json(output / store.PLAN, record)
 
 
@@ -176,9 +217,10 @@ def leave(
         store.write_results(output, task.dataset(outcomes))
         store.remove(output / store.EVALUATION)
         store.remove(output / store.PARAMETERS)
+        store.make_folder(output / store.PARAMETERS)
 
     def finish() -> None:
-        store.sync(output)
+        store.sync(output / store.PARAMETERS)
         updates = max(outcome.update for _, outcome in outcomes)
         write_facts(output, task, updates, seconds, complete)
         if complete:
@@ -189,10 +231,15 @@ def leave(
         found = [(c, x.policies) for c, x in outcomes if c.group == number]
         rows = [policies for _, policies in found if policies is not None]
         if sum(c.num_runs for c, p in found if p is not None) == len(group.runs):
-            tree = {k: np.concatenate([row[k] for row in rows]) for k in rows[0]}
-            path = output / store.PARAMETERS / str(number)
-            store.write_tree(path, store.nested(tree))
+            _leave_policies(output / store.PARAMETERS / str(number), rows)
     hosts.first_does(finish, "write the results")
+
+
+def _leave_policies(path: Path, rows: Sequence[dict[str, np.ndarray]]) -> None:
+    """Leave the policies of a group, given those of each of its chunks."""
+    tree = {k: np.concatenate([row[k] for row in rows]) for k in rows[0]}
+    store.write_tree(path, store.nested(tree))
+    hosts.first_does(lambda: store.write_digests(path), "write the policies")
 
 
 def write_facts(
@@ -205,5 +252,6 @@ def write_facts(
         "num_updates": max(group.config.num_updates for group in task.groups),
         "training_seconds": round(seconds, 3),
         "objects": task.objects,
+        "config": store.job_digest(task.job),
     }
     store.write_environment(output, facts)

@@ -10,6 +10,7 @@ import numpy as np
 from purejaxppo.networks import Network
 from purejaxppo.study import hosts, store
 from purejaxppo.study.groups import Group
+from purejaxppo.study.origins import changes
 from purejaxppo.study.running import Study
 from purejaxppo.training import PPO
 
@@ -105,7 +106,7 @@ def read_study(
     facts = store.read_environment(directory)
     given = {"env": env, "env_params": env_params, "network": network}
     _check_given(directory, facts.get("objects", ()), given)
-    job = store.read_job(directory / store.CONFIG)
+    job = store.read_own_job(directory)
     return Study(
         config=job.config,
         env=job.env if env is None else env,
@@ -142,7 +143,7 @@ def load_run(directory: Path | str, run: int, **objects: Any) -> tuple[Loaded, i
     directory = Path(directory)
     if not store.holds_study(directory):
         raise ValueError(f"Expected a study in {directory}, found none.")
-    job = store.read_job(directory / store.CONFIG)
+    job = store.read_own_job(directory)
     num_runs = max(1, len(job.settings)) * job.num_seeds
     if not 0 <= run < num_runs:
         raise ValueError(f"Expected run to be in [0, {num_runs}), got {run}.")
@@ -184,14 +185,12 @@ def _read_policies(
     number = next(i for i, group in enumerate(groups) if runs[0] in group.runs)
     saved = hosts.named(_read_parameters(directory, number, groups[number]))
     num_runs = len(groups[number].runs)
-    ours = {k: (num_runs, *x.shape) for k, x in hosts.named(like).items()}
-    theirs = {k: x.shape for k, x in saved.items()}
-    if ours != theirs:
-        name = next(k for k in ours | theirs if ours.get(k) != theirs.get(k))
+    ours = {k: _shown((num_runs, *x.shape)) for k, x in hosts.named(like).items()}
+    theirs = {k: _shown(x.shape) for k, x in saved.items()}
+    if told := changes(theirs, ours, "absent"):
         raise ValueError(
             f"Expected {store.PARAMETERS} in {directory} to be of {num_runs} runs with "
-            f"this environment and network, but {name} is {_shown(theirs.get(name))} "
-            f"there and {_shown(ours.get(name))} here."
+            f"this environment and network, but {told[0]}."
         )
     rows = np.flatnonzero(np.isin(groups[number].runs, runs))
     leaves = [saved[name][rows] for name in ours]
@@ -206,5 +205,5 @@ def _read_parameters(directory: Path, number: int, group: Group) -> Any:
     return store.read_tree(path)
 
 
-def _shown(shape: tuple[int, ...] | None) -> str:
-    return "absent" if shape is None else f"of shape {shape}"
+def _shown(shape: tuple[int, ...]) -> str:
+    return f"of shape {shape}"

@@ -1,10 +1,13 @@
 """One process, or one group of them, at a time works on a study's directory."""
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from purejaxppo.study import store
 
 LOCK = ".lock"
 
@@ -18,9 +21,8 @@ def locked(directory: Path) -> Iterator[None]:
     Raises:
       ValueError: another process holds it, or it cannot be written.
     """
-    made = [path for path in (directory, *directory.parents) if not path.exists()]
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        made = store.make_folder(directory)
         file = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise ValueError(
@@ -32,8 +34,9 @@ def locked(directory: Path) -> Iterator[None]:
     finally:
         if made and [path.name for path in directory.iterdir()] == [LOCK]:
             (directory / LOCK).unlink()  # Nothing came of it.
-            for path in made:
-                path.rmdir()
+            with contextlib.suppress(OSError):  # Another study may be beside it by now.
+                for path in made:
+                    path.rmdir()
         os.close(file)
 
 

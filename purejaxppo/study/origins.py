@@ -23,7 +23,10 @@ PACKAGES = (
     "numpy",
 )
 
-OPTIONS = "jax_enable_x64", "jax_default_matmul_precision", "jax_threefry_partitionable"
+OPTIONS = (
+    *("jax_enable_x64", "jax_default_matmul_precision", "jax_threefry_partitionable"),
+    "jax_default_prng_impl",
+)
 """JAX's that change numbers."""
 
 
@@ -59,12 +62,13 @@ def code(env: Any) -> dict[str, str]:
     }
 
 
-def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def changes(
+    before: dict[str, Any], now: dict[str, Any], missing: str = "unknown"
+) -> list[str]:
     """What differs, a phrase each: "jax is 0.10.1 there and 0.10.2 here"."""
     return [
-        f"{name} is {before.get(name, 'unknown')} there and "
-        f"{now.get(name, 'unknown')} here"
-        for name in before | now
+        f"{name} is {before.get(name, missing)} there and {now.get(name, missing)} here"
+        for name in now | before
         if before.get(name) != now.get(name)
     ]
 

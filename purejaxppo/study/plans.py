@@ -12,8 +12,8 @@ import numpy as np
 
 from purejaxppo.study import hosts
 from purejaxppo.study.groups import Group
-from purejaxppo.study.segments import Programs, filled, start_runs
-from purejaxppo.study.sharding import AXIS
+from purejaxppo.study.segments import Programs, advance, filled, start_runs
+from purejaxppo.study.sharding import AXIS, up_to_multiple
 
 GIB = 2**30
 USABLE = 0.85
@@ -49,13 +49,7 @@ class Chunk(NamedTuple):
         Raises:
           ValueError: it cannot be halved.
         """
-        half = math.ceil(self.size / 2 / multiple) * multiple
-        if half >= self.size:
-            raise ValueError(
-                f"Expected {self.size} runs at once to fit the devices' memory, got "
-                "that they do not, and there are no fewer."
-            )
-        return self.parts(half)
+        return self.parts(half_of(self.size, multiple))
 
     def parts(self, size: int) -> list["Chunk"]:
         """Chunks of that size in the place of this one."""
@@ -63,6 +57,21 @@ class Chunk(NamedTuple):
             Chunk(self.group, start, min(start + size, self.stop), size)
             for start in range(self.start, self.stop, size)
         ]
+
+
+def half_of(size: int, multiple: int) -> int:
+    """Half as many runs at once, a multiple of the number of devices.
+
+    Raises:
+      ValueError: there are no fewer.
+    """
+    half = up_to_multiple(math.ceil(size / 2), multiple)
+    if half >= size:
+        raise ValueError(
+            f"Expected {size} runs at once to fit the devices' memory, got that they "
+            "do not, and there are no fewer."
+        )
+    return half
 
 
 class Need(NamedTuple):
@@ -180,7 +189,7 @@ def fitting(
       compiled: number of runs -> programs that take so many.
       num_runs: of the group.
       limit: bytes of a device.
-      most: runs that are at once at most, whatever fits.
+      most: runs that are at once at most, whatever fits, see `sharding.at_most`.
 
     Raises:
       ValueError: not even one run for each device fits.
@@ -190,9 +199,6 @@ def fitting(
     while True:
         programs = compiled(math.ceil(num_runs / num_chunks))
         needed = hosts.agree(program_bytes(programs))
-        if most is not None and programs.size > most:  # Filled up for all devices.
-            num_chunks += 1
-            continue
         if needed <= limit:
             return programs
         if programs.size <= programs.sharding.mesh.shape[AXIS]:
@@ -218,7 +224,7 @@ def measured(programs: Programs, group: Group, seeds: np.ndarray) -> float:
     for update in range(min(1 + TIMED, programs.num_updates)):
         began = time.perf_counter()
         state, _ = jax.block_until_ready(
-            programs.advance(values, state, np.int32(update), np.int32(update + 1))
+            advance(programs, values, state, update, update + 1)
         )
         times.append(time.perf_counter() - began)
     return float(np.median(times[1:] or times))

@@ -1,6 +1,7 @@
 """The compiled programs of a study's groups, and the plan that they allow."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -9,21 +10,21 @@ from purejaxppo.study.groups import Group
 from purejaxppo.study.means import Means
 from purejaxppo.study.plans import (
     GIB,
-    Chunk,
     Need,
     Plan,
     cut,
     device_limit,
     fitting,
+    half_of,
     measured,
     program_bytes,
 )
 from purejaxppo.study.segments import Algorithm, Programs, compile_programs
-from purejaxppo.study.sharding import ENV_AXIS, at_most
+from purejaxppo.study.sharding import AXIS, ENV_AXIS, at_most, padded, run_mesh
 
 
 class Programmer:
-    """Compiles the programs of groups, each once."""
+    """Compiles the programs of groups, each once for each size."""
 
     def __init__(
         self,
@@ -37,14 +38,15 @@ class Programmer:
 
     def programs(self, group: int, num_runs: int) -> Programs:
         """Programs that train so many runs of a group at once."""
-        key = group, num_runs
+        size = padded(num_runs, run_mesh(num_runs, self.devices_per_run))
+        key = group, size
         if key not in self._compiled:
             of = self.groups[group]
             axis = ENV_AXIS if self.devices_per_run > 1 else None
             self._compiled[key] = compile_programs(
                 self.algorithm(of, axis),
                 of.values,
-                num_runs,
+                size,
                 of.config.num_updates,
                 self.devices_per_run,
             )
@@ -61,7 +63,6 @@ def make_plan(
     seeds: np.ndarray,
     *,
     timed: bool = True,
-    chunks: Sequence[Chunk] | None = None,
 ) -> Plan:
     """Compile the programs of all groups, for as many runs at once as fit.
 
@@ -70,46 +71,48 @@ def make_plan(
       means: how much fits.
       seeds: of all runs.
       timed: measure an update of each program.
-      chunks: those that a study was begun with, where it goes on.
 
     Raises:
       ValueError: a run does not fit a device's memory.
     """
     given = means.memory_gib
     limit = int(hosts.least(device_limit()) if given is None else given * GIB)
+    most, share = means.chunk_size, means.devices_per_run
+    most = None if most is None else at_most(most, share)
     needs, found, num_devices = [], [], 1
     for number, group in enumerate(programmer.groups):
-        programs = _programs(programmer, number, limit, means, chunks)
-        seconds = np.nan
-        if timed:  # All processes must decide alike what is too long.
-            seconds = hosts.agree(measured(programs, group, seeds[group.runs]))
+        own = seeds[group.runs] if timed else None
+        programs, seconds = _fitted(programmer, number, limit, most, own)
         needs.append(Need(program_bytes(programs), seconds))
         found += cut(number, len(group.runs), programs.size)
         num_devices = max(num_devices, programs.sharding.num_devices)
     return Plan(
         groups=programmer.groups,
-        chunks=found if chunks is None else chunks,
+        chunks=found,
         needs=needs,
         limit=limit,
         num_devices=num_devices,
     )
 
 
-def _programs(
+def _fitted(
     programmer: Programmer,
-    group: int,
+    number: int,
     limit: int,
-    means: Means,
-    chunks: Sequence[Chunk] | None,
-) -> Programs:
-    if chunks is not None:
-        # The first may be trained, and of more runs than fitted thereafter.
-        size = min(chunk.size for chunk in chunks if chunk.group == group)
-        return programmer.programs(group, size)
-    most = means.chunk_size
-    return fitting(
-        lambda num_runs: programmer.programs(group, num_runs),
-        len(programmer.groups[group].runs),
-        limit,
-        None if most is None else at_most(most, means.devices_per_run),
-    )
+    most: int | None,
+    seeds: np.ndarray | None,
+) -> tuple[Programs, float]:
+    """Programs of a group that fit, and seconds of an update; NaN without seeds."""
+    group = programmer.groups[number]
+    compiled = partial(programmer.programs, number)
+    programs = fitting(compiled, len(group.runs), limit, most)
+    if seeds is None:
+        return programs, np.nan
+    try:  # All processes must decide alike what is too long.
+        return programs, hosts.agree(measured(programs, group, seeds))
+    except RuntimeError as error:
+        if not hosts.is_exhausted(error):
+            raise
+    programmer.forget(number)
+    fewer = half_of(programs.size, programs.sharding.mesh.shape[AXIS])
+    return _fitted(programmer, number, limit, fewer, seeds)

@@ -23,7 +23,7 @@ from purejaxppo.networks import Network
 from purejaxppo.objectives import Loss
 from purejaxppo.spaces import parts
 from purejaxppo.study import hosts, store
-from purejaxppo.study.directory import Task, check_claim, read_chunks
+from purejaxppo.study.directory import Task, as_begun, check_claim
 from purejaxppo.study.grids import Grid, Setting, check_size, settings_of
 from purejaxppo.study.groups import (
     Group,
@@ -35,7 +35,7 @@ from purejaxppo.study.groups import (
 from purejaxppo.study.locking import LOCK, locked
 from purejaxppo.study.means import DEFAULT, Means
 from purejaxppo.study.origins import code
-from purejaxppo.study.plans import Plan
+from purejaxppo.study.plans import Chunk, Plan
 from purejaxppo.study.programs import Programmer, make_plan
 from purejaxppo.study.segments import Algorithm
 from purejaxppo.study.work import Status, Work
@@ -249,13 +249,14 @@ class Study:
 
         Args:
           overwrite: delete the study that `output` holds.
-          resume: go on with the study that `output` holds.
-          allow_changes: go on also with other versions, code or devices than it began
-            with, at the price of other bits.
+          resume: go on with the study that `output` holds; not both.
+          allow_changes: go on also with other versions, code, devices or smaller chunks
+            than it began with, at the price of other bits.
           means: memory, checkpoints and the like, on which no result depends but for
-            rounding.
-          on_plan: called with the plan before the training begins; times are predicted
-            only where it is given.
+            rounding; a study that goes on keeps its devices for a run, and its chunks
+            unless changes are allowed and `chunk_size` is less.
+          on_plan: called with the plan before the training begins, but not where a
+            study goes on; times are predicted only where it is given.
           on_status: called before compiling, and after each segment.
           loggers: functions of `loggers.Logged`, or objects; see `loggers.as_logger`.
 
@@ -271,7 +272,7 @@ class Study:
         """
         options = overwrite, resume, allow_changes, on_plan is None
         hosts.check_alike(lambda: self._facts("training", means, *options))
-        task, logger = self._task(means), fan_out(loggers if hosts.is_first() else ())
+        task, logger = self._task(), fan_out(loggers if hosts.is_first() else ())
         if task.output is None:
             return Work(task, means, [], logger).run(on_plan, on_status)
         output = task.output
@@ -286,9 +287,13 @@ class Study:
             is_new = overwrite or not store.holds_study(output)
             hosts.wait("what is there")  # Before the first process changes it.
             if not is_new and store.read_environment(output)["status"] == "complete":
+                rest = output / store.CHUNKS  # Killed before it was removed.
+                hosts.first_does(lambda: store.remove(rest), "tidy up")
                 return store.read_results(output)
             threading.Thread(target=_load_libraries, daemon=True).start()
-            chunks = [] if is_new else read_chunks(output)
+            chunks: list[Chunk] = []
+            if not is_new:
+                chunks, means = as_begun(output, task, means, allow_changes)
             work = Work(task, means, chunks, logger, is_new)
             return work.run(on_plan, on_status)
 
@@ -305,7 +310,7 @@ class Study:
             "code and versions": code(job.env),
         }
 
-    def _task(self, means: Means) -> Task:
+    def _task(self) -> Task:
         return Task(
             job=self.job,
             objects=self.objects,
@@ -315,7 +320,6 @@ class Study:
             settings=self.settings,
             attributes=self.attributes,
             output=None if self.output is None else Path(self.output),
-            devices_per_run=means.devices_per_run,
         )
 
 

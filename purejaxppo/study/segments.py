@@ -193,6 +193,22 @@ def _fitting(programs: Programs, action: Callable[[], T]) -> T:
     return hosts.all_or_none(action)
 
 
+def advance(
+    programs: Programs, values: Values, state: TrainState, start: int, stop: int
+) -> tuple[TrainState, Metrics]:
+    """The updates from `start` on until there are `stop`, of all runs; see `Programs`.
+
+    Args:
+      programs: compiled for the runs.
+      values: from `filled`.
+      state: of the runs; its memory is taken.
+      start: updates that were made.
+      stop: updates that are made then, at most `longest` more.
+    """
+    between = np.int32(start), np.int32(stop)
+    return _fitting(programs, partial(programs.advance, values, state, *between))
+
+
 def run_segments(
     programs: Programs, values: Values, state: TrainState, num_runs: int, start: int
 ) -> Iterator[tuple[TrainState, Segment]]:
@@ -205,10 +221,7 @@ def run_segments(
     while start < programs.num_updates:
         stop = min(start + length, programs.num_updates)
         began = time.perf_counter()
-        advance = partial(programs.advance, values, state)
-        state, columns = _fitting(
-            programs, partial(advance, np.int32(start), np.int32(stop))
-        )
+        state, columns = advance(programs, values, state, start, stop)
         metrics = {
             name: column[:num_runs, : stop - start]
             for name, column in hosts.to_host(columns)._asdict().items()

@@ -1,5 +1,6 @@
 """A study's directory: what is in it, written and read."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import tomli_w
 
 from purejaxppo.config import Config
 from purejaxppo.fields import flatten, nearest, replace
+from purejaxppo.study import digests
 from purejaxppo.study.grids import TABLES, from_tables
 from purejaxppo.study.origins import package_versions
 
@@ -28,6 +30,7 @@ PLAN, CHUNKS = "plan.json", "chunks"
 REPORTS = (
     *("report.md", "learning_curve.png", "evaluation_curve.png"),
     *("report.html", "report.json"),
+    *("sweep.md", "sweep.csv", "sweep.png"),
 )
 
 
@@ -55,23 +58,61 @@ def clear(directory: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder, if it is there."""
+    """Delete a file or a folder, if it is there, and first its digests."""
+    _manifest_of(path).unlink(missing_ok=True)
     if path.is_dir():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
+def _manifest_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.digests.json")
+
+
+def write_digests(path: Path) -> None:
+    """Write the digests of a folder's files beside it."""
+    write_json(_manifest_of(path), digests.digests_of(path))
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse a folder that is not as its digests say, where it has some."""
+    manifest = _manifest_of(path)
+    if manifest.exists() and (told := digests.fault(path, manifest)):
+        raise _damaged(path, f"it {told}")
+
+
 def write_job(directory: Path, job: Job, name: str = CONFIG) -> None:
     """Write `config.toml`, from which `--config` makes the same study again."""
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
+    _write_text(directory / name, _job_text(job))
+
+
+def _job_text(job: Job) -> str:
     config = nested({k: _plain(v) for k, v in flatten(job.config).items()})
     table: dict[str, Any] = {**job._asdict(), "config": config}
     del table["settings"]
     if job.settings:
         names = job.settings[0]
         table["zip"] = {k: [_plain(s[k]) for s in job.settings] for k in names}
-    _write_text(directory / name, tomli_w.dumps(table))
+    return tomli_w.dumps(table)
+
+
+def job_digest(job: Job) -> str:
+    """The digest that a job's `config.toml` has."""
+    return hashlib.sha256(_job_text(job).encode()).hexdigest()
+
+
+def read_own_job(directory: Path) -> Job:
+    """Read a study's own `config.toml`, which must be as it was written.
+
+    Raises:
+      ValueError: as `read_job`, or it was changed.
+    """
+    path, written = directory / CONFIG, read_environment(directory).get("config")
+    if written is not None and digests.digest(path) != written:
+        raise _damaged(path, "it is not the one that the study was begun with")
+    return read_job(path)
 
 
 def read_job(path: Path) -> Job:
@@ -81,10 +122,10 @@ def read_job(path: Path) -> Job:
       ValueError: no such file, no TOML, an unknown key, a value out of range.
     """
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ValueError(f"Expected a config file at {path}, found none.") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # Bytes that are no text, too.
         raise ValueError(f"Expected {path} to be TOML: {error}.") from None
     known = (*Job._fields[:-1], *TABLES)
     for name in table:
@@ -112,7 +153,7 @@ def check_same(
             f"Expected output to hold no study, but {directory} does; pass "
             "--overwrite to replace it or --resume to go on with it."
         )
-    there, here = _flat(read_job(directory / CONFIG)), _flat(job)
+    there, here = _flat(read_own_job(directory)), _flat(job)
     differing = [name for name in there | here if there.get(name) != here.get(name)]
     if differing:
         name = differing[0]
@@ -153,7 +194,7 @@ def write_environment(directory: Path, facts: dict[str, Any]) -> None:
         "num_devices": jax.device_count(),
         **facts,
     }
-    directory.mkdir(parents=True, exist_ok=True)
+    make_folder(directory)
     write_json(directory / ENVIRONMENT, record)
 
 
@@ -161,17 +202,42 @@ def read_environment(directory: Path) -> dict[str, Any]:
     """Read `environment.json`.
 
     Raises:
-      ValueError: there is none.
+      ValueError: there is none, or it is damaged.
     """
     if not (directory / ENVIRONMENT).exists():
         raise ValueError(f"Expected {ENVIRONMENT} in {directory}, found none.")
-    return json.loads((directory / ENVIRONMENT).read_text())
+    kinds = {"status": str, "updates": int}
+    return _read_json(directory / ENVIRONMENT, kinds)
 
 
 def read_plan(directory: Path) -> dict[str, Any] | None:
-    """Read `plan.json`: how a study was begun; None if it had not got so far."""
+    """Read `plan.json`: how a study was begun; None if it had not got so far.
+
+    Raises:
+      ValueError: it is damaged.
+    """
+    kinds = {"provenance": dict, "devices_per_run": int, "chunks": list}
     path = directory / PLAN
-    return json.loads(path.read_text()) if path.exists() else None
+    return _read_json(path, kinds) if path.exists() else None
+
+
+def _read_json(path: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
+    """Read an object with at least these names and kinds of values."""
+    try:
+        record = json.loads(path.read_text())
+    except ValueError as error:
+        raise _damaged(path, error) from None
+    for name, kind in kinds.items():
+        if not isinstance(record, dict) or not isinstance(record.get(name), kind):
+            raise _damaged(path, f"it has no {name}")
+    return record
+
+
+def _damaged(path: Path, why: object) -> ValueError:
+    """The error of a file, or a folder of files, that is not as it was written."""
+    first = (str(why).strip().splitlines() or [type(why).__name__])[0]
+    told = first.removesuffix(".")
+    return ValueError(f"Expected {path} as it was written, but it is damaged: {told}.")
 
 
 def write_json(path: Path, record: Any) -> None:
@@ -181,10 +247,23 @@ def write_json(path: Path, record: Any) -> None:
 
 def _write_text(path: Path, text: str) -> None:
     unfinished = path.with_name(f"{path.name}.unfinished")
-    unfinished.write_text(text)
+    unfinished.write_text(text, "utf-8")
     sync(unfinished)
     unfinished.replace(path)
     _sync_one(path.parent)
+
+
+def make_folder(path: Path) -> list[Path]:
+    """Make a folder, and bring it and those made above it to the disk.
+
+    Returns:
+      Those that were made, the innermost first.
+    """
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in made:
+        _sync_one(folder.parent)
+    return made
 
 
 def sync(path: Path) -> None:
@@ -210,7 +289,7 @@ def read_results(directory: Path) -> "xarray.Dataset":
     """Read `results.zarr`.
 
     Raises:
-      ValueError: the directory holds no results.
+      ValueError: the directory holds no results, or damaged ones.
     """
     if not (directory / RESULTS).exists():
         raise ValueError(f"Expected a study with results in {directory}, found none.")
@@ -226,7 +305,7 @@ def read_evaluation(directory: Path) -> "xarray.Dataset":
     """Read `evaluation.zarr`, see `study.evaluate_study`.
 
     Raises:
-      ValueError: the directory holds none.
+      ValueError: the directory holds none, or a damaged one.
     """
     if not (directory / EVALUATION).exists():
         raise ValueError(
@@ -243,12 +322,17 @@ def _write_dataset(path: Path, dataset: "xarray.Dataset") -> None:
     sync(unfinished)
     remove(path)
     unfinished.replace(path)
+    write_digests(path)
 
 
 def _read_dataset(path: Path) -> "xarray.Dataset":
     import xarray
 
-    return xarray.open_zarr(path, consolidated=False, chunks=None).load()
+    _check_whole(path)
+    try:
+        return xarray.open_zarr(path, consolidated=False, chunks=None).load()
+    except Exception as error:  # Of many kinds.
+        raise _damaged(path, error) from error
 
 
 def write_tree(path: Path, tree: Any) -> None:
@@ -265,25 +349,20 @@ def read_tree(path: Path) -> Any:
     Raises:
       ValueError: there is none, or it is damaged.
     """
-    if not path.exists():
-        raise ValueError(f"Expected {path.name} in {path.parent}, found none.")
-    try:
-        return _restored(path.absolute())
-    except Exception as error:  # Of many kinds: each file of it is read by another.
-        raise ValueError(
-            f"Expected {path} to be as it was written, got damaged files."
-        ) from error
-
-
-def _restored(path: Path) -> Any:
     import orbax.checkpoint as ocp
 
-    with ocp.StandardCheckpointer() as checkpointer:
-        saved = checkpointer.metadata(path).item_metadata.tree
-        like = jax.tree.map(
-            lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), saved
-        )
-        return checkpointer.restore(path, like)
+    if not path.exists():
+        raise ValueError(f"Expected {path.name} in {path.parent}, found none.")
+    _check_whole(path)
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            saved = checkpointer.metadata(path.absolute()).item_metadata.tree
+            like = jax.tree.map(
+                lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), saved
+            )
+            return checkpointer.restore(path.absolute(), like)
+    except Exception as error:  # Of many kinds.
+        raise _damaged(path, error) from error
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:

@@ -14,13 +14,19 @@ import numpy as np
 
 from purejaxppo.loggers import Logged, Logger
 from purejaxppo.study import checkpoints, directory, hosts, store
-from purejaxppo.study.chunks import Outcome, Training, check_masks, read_outcome
+from purejaxppo.study.chunks import (
+    Outcome,
+    Training,
+    check_masks,
+    read_outcome,
+    split_checkpoint,
+)
 from purejaxppo.study.directory import ChangedWarning, Task
 from purejaxppo.study.means import Means
 from purejaxppo.study.plans import Chunk, Plan
 from purejaxppo.study.programs import Programmer, make_plan
 from purejaxppo.study.segments import Segment
-from purejaxppo.study.sharding import AXIS, at_most
+from purejaxppo.study.sharding import AXIS, at_most, run_mesh
 
 if TYPE_CHECKING:
     import xarray
@@ -102,45 +108,39 @@ class Work:
         return self.task.dataset(outcomes)
 
     def _plan(self, on_plan: Callable[[Plan], None] | None) -> None:
-        if self.means.chunk_size is not None:
-            self._shrink(self.means.chunk_size)
-        if self.chunks and on_plan is None:
+        """Plan the chunks, unless the study was begun with some."""
+        if self.chunks:
+            self._shrink()
             return
-        plan = make_plan(
-            self.programmer,
-            self.means,
-            self.task.seeds,
-            timed=on_plan is not None,
-            chunks=self.chunks or None,
-        )
+        timed, seeds = on_plan is not None, self.task.seeds
+        plan = make_plan(self.programmer, self.means, seeds, timed=timed)
         if on_plan is not None:
             on_plan(plan)
         self.chunks = list(plan.chunks)
 
-    def _shrink(self, most: int) -> None:
-        """Cut what is planned and not trained, where now fewer runs at once are meant.
+    def _shrink(self) -> None:
+        """Cut what is not trained yet, where fewer runs at once are meant than planned.
 
         The system may kill a process that takes too much memory, and would again.
         """
-        size = at_most(most, self.means.devices_per_run)
-        smaller = [
-            part
-            for c in self.chunks
-            for part in (
-                [c]
-                if c.size <= most or self._stored(c) == self.task.num_updates(c)
-                else c.parts(size)
-            )
-        ]
-        if smaller == self.chunks:
+        most = self.means.chunk_size
+        if most is None:
             return
-        self.chunks = smaller
+        size = at_most(most, self.means.devices_per_run)
+        smaller = {
+            c: c.parts(size)
+            for c in self.chunks
+            if c.size > most and self._stored(c) < self.task.num_updates(c)
+        }
+        if not smaller:
+            return
         warnings.warn(
-            f"Going on with {size} runs at once; those that were under way among more "
-            "begin anew.",
+            f"Going on with {size} runs at once; the results are not to the bit those "
+            "of an uninterrupted study.",
             ChangedWarning,
             stacklevel=2,
         )
+        self._cut(smaller)
 
     def _begin(self) -> None:
         """Take the directory, now that the plan is known and agreed to."""
@@ -151,9 +151,10 @@ class Work:
 
     def _note_chunks(self) -> None:
         task, output = self.task, self.task.output
+        share = self.means.devices_per_run
         if output is not None:
             hosts.first_does(
-                lambda: directory.write_chunks(output, task, self.chunks),
+                lambda: directory.write_chunks(output, task, self.chunks, share),
                 "write the plan",
             )
 
@@ -236,39 +237,48 @@ class Work:
 
     def _finish(self, chunk: Chunk, training: Training) -> None:
         """Put a trained chunk away: on the disk, unless it is the whole study."""
-        if self.task.output is None or len(self.chunks) == 1:
-            self.kept[chunk] = training.outcome()
-        if training.folder is not None and (
-            len(self.chunks) > 1 or training.has_checkpoint
-        ):
+        is_all = len(self.chunks) == 1
+        if training.saved or not is_all:
             training.save()
+        if is_all or training.saved < training.update:  # No disk, or a full one.
+            self.kept[chunk] = training.outcome()
         self.finished.add(chunk)
         self.now = None
 
     def _halve(self, chunk: Chunk) -> None:
-        """Train half as many of the group's runs at once from here on."""
-        programs = self.programmer.programs(chunk.group, chunk.size)
-        devices = programs.sharding.mesh.shape[AXIS]
+        """Train half as many of the group's runs at once, from where they are."""
+        devices = run_mesh(chunk.size, self.means.devices_per_run).shape[AXIS]
         self.programmer.forget(chunk.group)
-        smaller = [
-            half
+        halves = {
+            c: c.halves(devices)
             for c in self.chunks
-            for half in (
-                [c]
-                if c.group != chunk.group or c in self.finished
-                else c.halves(devices)
-            )
-        ]
+            if c.group == chunk.group and c not in self.finished
+        }
         warnings.warn(
             f"Out of memory with {chunk.size} runs at once; going on with "
-            f"{chunk.halves(devices)[0].size}.",
+            f"{halves[chunk][0].size}.",
             ChangedWarning,
             stacklevel=2,
         )
-        self.chunks = smaller
+        self._cut(halves)
         self._note_chunks()
         self.logger.close()
         self._begin_log()
+
+    def _cut(self, smaller: dict[Chunk, list[Chunk]]) -> None:
+        """Train chunks in smaller ones, which go on from where they are."""
+        for whole, parts in smaller.items():
+            self._split(whole, parts)
+        self.chunks = [part for c in self.chunks for part in smaller.get(c, [c])]
+
+    def _split(self, whole: Chunk, parts: list[Chunk]) -> None:
+        """Give the parts of a chunk what its last checkpoint has of them."""
+        folder = self._folder(whole)
+        if folder is None:
+            return
+        rows = [slice(p.start - whole.start, p.stop - whole.start) for p in parts]
+        folders = [folder.with_name(part.name) for part in parts]
+        split_checkpoint(folder, dict(zip(folders, rows, strict=True)))
 
     def _who(self, chunk: Chunk) -> Callable[[int], str]:
         runs = self.task.runs(chunk)
@@ -316,16 +326,21 @@ class Work:
 
     def _leave(self) -> list[tuple[Chunk, Outcome]]:
         """Leave the study in its directory, as far as it is; returns how far."""
-        if self.now is not None and self.now[1].lost and self.now[1].has_checkpoint:
+        if self.now is not None and self.now[1].lost and self.now[1].saved:
             return []  # What was left before fits together, and can be resumed.
         if self.now is not None and self.task.output is not None:
             self.now[1].save()
         outcomes = list(self._outcomes())
         output, seconds = self.task.output, time.perf_counter() - self.began
         if output is not None and outcomes:
-            complete = len(self.finished) == len(self.chunks)
+            complete = self._is_complete(outcomes)
             directory.leave(output, self.task, outcomes, seconds, complete)
         return outcomes
+
+    def _is_complete(self, outcomes: list[tuple[Chunk, Outcome]]) -> bool:
+        """Whether all runs are trained to their end, and nothing of that was lost."""
+        whole = {c for c, x in outcomes if x.update == self.task.num_updates(c)}
+        return whole & self.finished == set(self.chunks)
 
 
 @contextmanager

@@ -1,0 +1,164 @@
+"""Any file of a study's directory damaged: one clear line, and nothing is lost."""
+
+import json
+import os
+import shutil
+
+import pytest
+
+import purejaxppo as ppo
+from purejaxppo import cli
+from purejaxppo.commands import machine
+from purejaxppo.study import Study, store
+
+CONFIG = ppo.Config(
+    total_timesteps=32,
+    num_envs=2,
+    num_steps=8,
+    num_minibatches=1,
+    network=ppo.NetworkConfig(widths=(4,)),
+)
+RESUME, REPORT = ("resume",), ("report",)
+EVALUATE = ("evaluate", "--episodes", "1", "--max-steps", "2")
+READ_BY = {
+    "config.toml": RESUME,
+    "environment.json": RESUME,
+    "plan.json": RESUME,
+    "results.zarr/zarr.json": REPORT,
+    "results.zarr/episode_return/zarr.json": REPORT,
+    "results.zarr/episode_return/c/0/0": REPORT,
+    "parameters/0/_METADATA": EVALUATE,
+    "parameters/0/_CHECKPOINT_METADATA": EVALUATE,
+    "parameters/0/manifest.ocdbt": EVALUATE,
+    "parameters/0/d": EVALUATE,
+}
+"""File, or folder of files, of a study -> a command that reads it."""
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGES = {
+    "empty": lambda path: path.write_bytes(b""),
+    "garbage": lambda path: path.write_bytes(bytes(range(128, 256))),
+    "truncated": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "flipped": flip,
+    "other": lambda path: path.write_text("[3]"),
+    "deleted": os.unlink,
+}
+
+
+@pytest.fixture(autouse=True)
+def same_machine(monkeypatch):
+    """Leave the test process's devices and caches as they are."""
+    monkeypatch.setattr(machine, "use_this_machine", lambda: None)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    output = tmp_path_factory.mktemp("damage") / "study"
+    Study(CONFIG, "CartPole-v1", 2, output=output).run()
+    return output
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    """A copy of the study, as if it had been stopped before its end."""
+    folder = shutil.copytree(trained, tmp_path / "study")
+    facts = store.read_environment(folder)
+    store.write_json(folder / "environment.json", {**facts, "status": "incomplete"})
+    return folder
+
+
+def contents(folder):
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path: path.read_bytes() for path in files}
+
+
+def refused(capfd, folder, command, *arguments):
+    """The one line that a command prints, which changes nothing."""
+    before = contents(folder)
+    assert cli.main((command, str(folder), *arguments)) == 2
+    told = capfd.readouterr().err.strip().splitlines()
+    assert len(told) == 1, told
+    assert contents(folder) == before
+    return told[0].removeprefix("purejaxppo: error: ")
+
+
+CASES = [(name, damage) for name in READ_BY for damage in DAMAGES]
+CASES.remove(("plan.json", "deleted"))  # It is planned anew.
+CASES.remove(("plan.json", "flipped"))  # No digests: it may still be a number.
+CASES.remove(("environment.json", "flipped"))
+
+
+@pytest.mark.parametrize(("name", "damage"), CASES)
+def test_a_damaged_file_is_one_line(name, damage, folder, capfd):
+    victim = folder / name
+    if victim.is_dir():
+        victim = sorted(victim.iterdir())[0]
+    DAMAGES[damage](victim)
+    told = refused(capfd, folder, *READ_BY[name])
+    assert told.startswith("Expected ") and str(folder) in told
+    assert "as it was written, but it is damaged: " in told or damage == "deleted"
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [],
+        [[0, 0, 1, 2]],
+        [[0, 0, 2, 2], [0, 1, 2, 1]],
+        [[0, 0, 2, 1]],
+        [[0, 0, 2]],
+        ["x"],
+    ],
+)
+def test_a_plan_that_has_not_each_run_once_is_damaged(chunks, folder, capfd):
+    plan = json.loads((folder / "plan.json").read_text())
+    (folder / "plan.json").write_text(json.dumps({**plan, "chunks": chunks}))
+    assert "plan.json to have each run in one chunk" in refused(capfd, folder, "resume")
+
+
+def test_another_config_cannot_go_on(folder, capfd):
+    """Also where it fits all that is on the disk."""
+    path = folder / "config.toml"
+    path.write_text(path.read_text().replace("gamma = 0.99", "gamma = 0.9"))
+    told = refused(capfd, folder, "resume", "--allow-changes")
+    assert told.endswith("it is not the one that the study was begun with.")
+
+
+def test_objects_are_asked_for_by_name(folder, capfd):
+    facts = store.read_environment(folder)
+    store.write_json(folder / "environment.json", {**facts, "objects": ["env"]})
+    told = refused(capfd, folder, "resume")
+    assert told.startswith("Expected env to be given in Python: the study in ")
+
+
+def test_what_an_evaluation_left_is_checked_too(trained, folder):
+    store.write_evaluation(folder, store.read_results(trained))
+    (folder / "evaluation.zarr" / "episode_return" / "c" / "0" / "0").unlink()
+    with pytest.raises(ValueError, match=r"evaluation\.zarr as it was written, but it"):
+        store.read_evaluation(folder)
+
+
+def test_overwriting_a_study_leaves_none_of_its_files(folder):
+    for name in ("sweep.md", "sweep.csv", "sweep.png"):
+        (folder / name).write_text("")
+    (folder / "notes.txt").write_text("mine")
+    store.clear(folder)
+    assert {path.name for path in folder.iterdir()} == {".lock", "notes.txt"}
+
+
+def test_what_lies_about_in_the_directory_does_no_harm(folder):
+    """A link that leads nowhere, and checkpoints of a study that is complete."""
+    facts = store.read_environment(folder)
+    (folder / "latest").symlink_to("nowhere")
+    study = Study(CONFIG, "CartPole-v1", 2, output=folder)
+    study.run(resume=True)
+    assert store.read_environment(folder)["status"] == "complete" != facts["status"]
+    (folder / "chunks").mkdir()
+    study.run(resume=True)
+    assert not (folder / "chunks").exists()
