@@ -20,7 +20,14 @@ from purejaxppo.networks import Network, Params
 from purejaxppo.objectives import Loss, Minibatch, log_prob
 from purejaxppo.parts import Parts, collecting_reset, make_parts
 from purejaxppo.rewards import init_reward_scale, shape_rewards
-from purejaxppo.rollouts import Collector, Ended, flat, init_collector, rollout
+from purejaxppo.rollouts import (
+    Collector,
+    Ended,
+    Transition,
+    flat,
+    init_collector,
+    rollout,
+)
 from purejaxppo.sequences import Memory, check_memory, has_memory, init_memory
 from purejaxppo.shards import gather, num_shards, own
 from purejaxppo.spaces import check_value, plain, split_mask_value
@@ -244,18 +251,9 @@ def _step(parts: Parts, state: TrainState) -> tuple[TrainState, Metrics]:
     rollout_key, update_key, key = jax.random.split(state.key, 3)
     params = _set_sigma(parts, state.params, state.update)
     see = _observer(config, state.obs_statistics)
-    collector, mine, ended = rollout(
-        rollout_key,
-        state.collector,
-        partial(_behave, parts, params, see),
-        parts.sampler,
-        partial(log_prob, config),
-        parts.to_env,
-        collecting_reset(parts),
-        make_step(parts.env, parts.env_params),
-        config.num_steps,
-        own(init_memory(parts.network, config.num_envs).actor, parts.axis_name),
-        parts.axis_name,
+    behave = partial(_behave, parts, params, see)
+    collector, mine, ended = _collect(
+        rollout_key, parts, config, state.collector, behave
     )
     steps = gather(mine._replace(next_obs=()), parts.axis_name, axis=1)
     reward, reward_scale = shape_rewards(config, state.reward_scale, steps)
@@ -290,6 +288,30 @@ def _step(parts: Parts, state: TrainState) -> tuple[TrainState, Metrics]:
         key=key,
     )
     return state, metrics
+
+
+def _collect(
+    key: jax.Array,
+    parts: Parts,
+    config: Config,
+    collector: Collector,
+    behave: Callable[[Any, Any], tuple[Any, Any]],
+) -> tuple[Collector, Transition, Ended]:
+    """A rollout of this shard's environments; see `rollout`."""
+    memory = init_memory(parts.network, config.num_envs).actor
+    return rollout(
+        key,
+        collector,
+        behave,
+        parts.sampler,
+        partial(log_prob, config),
+        parts.to_env,
+        collecting_reset(parts),
+        make_step(parts.env, parts.env_params),
+        config.num_steps,
+        own(memory, parts.axis_name),
+        parts.axis_name,
+    )
 
 
 def _check_shards(parts: Parts) -> None:

@@ -143,21 +143,32 @@ def _segment(
         values: Values, state: TrainState, start: jax.Array, stop: jax.Array
     ) -> tuple[TrainState, Metrics]:
         one_update = jax.jit(algorithm(values).advance)  # Traced once, used twice.
-        _, one = jax.eval_shape(one_update, state, start)
-        columns = jax.tree.map(lambda x: jnp.zeros(longest, x.dtype), one)
-
-        def body(
-            update: jax.Array, carry: tuple[TrainState, Metrics]
-        ) -> tuple[TrainState, Metrics]:
-            state, columns = carry
-            state, metrics = one_update(state, update)
-            return state, jax.tree.map(
-                lambda c, m: c.at[update - start].set(m), columns, metrics
-            )
-
-        return jax.lax.fori_loop(start, stop, body, (state, columns))
+        return _updates(one_update, longest, state, start, stop)
 
     return advance
+
+
+def _updates(
+    one_update: Callable[..., tuple[TrainState, Metrics]],
+    longest: int,
+    state: TrainState,
+    start: jax.Array,
+    stop: jax.Array,
+) -> tuple[TrainState, Metrics]:
+    """The updates `start` to `stop`, and their metrics in columns `[longest]`."""
+    _, one = jax.eval_shape(one_update, state, start)
+    columns = jax.tree.map(lambda x: jnp.zeros(longest, x.dtype), one)
+
+    def body(
+        update: jax.Array, carry: tuple[TrainState, Metrics]
+    ) -> tuple[TrainState, Metrics]:
+        state, columns = carry
+        state, metrics = one_update(state, update)
+        return state, jax.tree.map(
+            lambda c, m: c.at[update - start].set(m), columns, metrics
+        )
+
+    return jax.lax.fori_loop(start, stop, body, (state, columns))
 
 
 def filled(programs: Programs, rows: Any) -> Any:
