@@ -46,6 +46,7 @@ def test_a_tree_of_actions(ratio):
 
 def test_a_sequence_is_recited_from_memory():
     env, changes = sequence.FixedSequence(), {"network.memory": "lstm", "gamma": 0.99}
+    changes["total_timesteps"] = 16_384
     score, _ = learn(env, changes | {"sequence_length": 32})
     assert score >= 0.7 * 5
     without, _ = learn(env, {"gamma": 0.99})

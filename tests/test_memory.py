@@ -230,16 +230,29 @@ def test_gradients_end_where_sequences_begin(key):
 
 
 COMBINATIONS = [
-    {"kl_penalty": True, "clip_eps": None, "sequence_length": 4},
     {"trpo": True, "clip_eps": None},
-    {"recompute_advantages": True, "normalize_advantage": "batch", "num_epochs": 2},
-    {"truncation": "drop", "normalize_value": "pop_art", "sequence_length": 8},
-    {"truncation": "current_value", "critic_epochs": 3, "critic_warmup": 1},
-    {"kl_stop": True, "kl_stop.scope": "policy", "advantage": "n_step"},
-    {"target": "monte_carlo", "vf_clip_eps": 0.2, "normalize_reward": True},
-    {"actor_optimizer.learning_rate": 1e-3, "grad_scope": "group", "temperature": 0.5},
-    {"evaluation": True, "evaluation.every": 1, "shuffle": "trajectories"},
-    {"bounds_loss": None, "num_starts": 2, "ent_schedule": "linear", "frame_stack": 2},
+    {
+        **{"kl_penalty": True, "clip_eps": None},
+        **{"sequence_length": 4, "normalize_reward": True},
+    },
+    {
+        **{"recompute_advantages": True, "normalize_advantage": "batch"},
+        **{"num_epochs": 2, "target": "monte_carlo", "vf_clip_eps": 0.2},
+    },
+    {
+        **{"truncation": "drop", "normalize_value": "pop_art", "sequence_length": 8},
+        **{"actor_optimizer.learning_rate": 1e-3, "grad_scope": "group"},
+        "temperature": 0.5,
+    },
+    {
+        **{"truncation": "current_value", "critic_epochs": 3, "critic_warmup": 1},
+        **{"kl_stop": True, "kl_stop.scope": "policy", "advantage": "n_step"},
+    },
+    {
+        **{"evaluation": True, "evaluation.every": 1, "shuffle": "trajectories"},
+        **{"bounds_loss": None, "num_starts": 2, "ent_schedule": "linear"},
+        "frame_stack": 2,
+    },
 ]
 
 
