@@ -7,13 +7,12 @@ from pathlib import Path
 import jax
 import pytest
 
+from tests import children
+
 jax.config.update("jax_num_cpu_devices", 2)
-if jax.__version_info__[:2] == (0, 10) and "XLA_FLAGS" not in os.environ:
-    # Test programs then compile in half the time. XLA reads its flags once, aborts on
-    # those that it does not know, and commands that tests start choose their own.
-    os.environ["XLA_FLAGS"] = (
-        "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-    )
+if children.XLA_FLAGS and "XLA_FLAGS" not in os.environ:
+    # XLA reads its flags once, and commands that tests start choose their own.
+    os.environ["XLA_FLAGS"] = children.XLA_FLAGS
     jax.devices()
     del os.environ["XLA_FLAGS"]
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -1,7 +1,6 @@
 """A run spread over devices by its environments is the run of one device."""
 
 import json
-import os
 import subprocess
 import sys
 from typing import Any, NamedTuple, cast
@@ -21,6 +20,7 @@ from purejaxppo.losses import mean
 from purejaxppo.objectives import Diagnostics, log_ratio_figures
 from purejaxppo.training import PER_ENV
 from purejaxppo.updates import over_shards
+from tests import children
 from tests.techniques import jit
 
 KEY = jax.random.key(3)
@@ -265,20 +265,17 @@ def print_differences():
 @pytest.fixture(scope="module")
 def on_eight_devices():
     program = """
-import jax
 from tests.test_env_shards import print_differences
-jax.config.update("jax_disable_most_optimizations", True)
 print_differences()
 """
     done = subprocess.run(
         [sys.executable, "-c", program],
-        env={
-            **os.environ,
-            "JAX_NUM_CPU_DEVICES": "8",
-            "JAX_NUMPY_RANK_PROMOTION": "raise",
-            "JAX_COMPILATION_CACHE_DIR": jax.config.values["jax_compilation_cache_dir"],
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
-        },
+        env=children.environment(
+            JAX_NUM_CPU_DEVICES="8",
+            JAX_NUMPY_RANK_PROMOTION="raise",
+            JAX_COMPILATION_CACHE_DIR=jax.config.values["jax_compilation_cache_dir"],
+            JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0.5",
+        ),
         capture_output=True,
         text=True,
         timeout=300,

@@ -1,7 +1,6 @@
 """Exported policies: what is in the files, read without the library, and bad input."""
 
 import json
-import os
 import pickle
 import re
 import shlex
@@ -25,6 +24,7 @@ from purejaxppo.environments import make_reset
 from purejaxppo.exporting import export_policy, make_portable, read_policy
 from purejaxppo.exporting.files import digest
 from purejaxppo.exporting.naming import flat_names
+from tests import children
 from tests.policies import leave, untrained
 
 DOCS = Path(__file__).parents[1] / "docs" / "export.md"
@@ -104,7 +104,7 @@ def exports(tmp_path_factory):
     done = subprocess.run(
         [sys.executable, "-c", READER, *map(str, places.values())],
         input=LOADER,
-        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+        env=children.environment(),
         capture_output=True,
         text=True,
         timeout=300,

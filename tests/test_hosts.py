@@ -22,6 +22,7 @@ import purejaxppo as ppo
 from purejaxppo import cli
 from purejaxppo.commands import machine, roll_call
 from purejaxppo.study import Means, Study, hosts, plans, running, sharding, store
+from tests import children
 
 ROOT = Path(__file__).parents[1]
 UPDATES = 400
@@ -77,16 +78,10 @@ progress.StudyProgress.show = fail
 
 
 def start(*arguments, devices, dies=False, also=""):
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    environment |= {
-        "JAX_NUM_CPU_DEVICES": str(devices),
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false",
-    }
     return subprocess.Popen(
         [sys.executable, "-c", CHILD.format(dies=dies, also=also), *arguments],
         cwd=ROOT,
-        env=environment,
+        env=children.environment(JAX_NUM_CPU_DEVICES=str(devices)),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -8,6 +8,8 @@ import nbformat
 import pytest
 from ipykernel.kernelspec import write_kernel_spec
 
+from tests import children
+
 QUICKSTART = Path(__file__).parents[1] / "notebooks" / "quickstart.ipynb"
 TINY = {"NUM_SEEDS": 4, "TOTAL_TIMESTEPS": 1024, "LEARNING_RATES": [1e-4, 1e-3]}
 
@@ -38,7 +40,8 @@ def own_kernel(tmp_path, monkeypatch):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     cache = jax.config.values["jax_compilation_cache_dir"]
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", cache)
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    for name in ("JAX_DISABLE_MOST_OPTIMIZATIONS", "XLA_FLAGS"):
+        monkeypatch.setenv(name, children.environment()[name])
     write_kernel_spec(str(tmp_path / "share" / "kernels" / "python3"))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
 

@@ -14,6 +14,7 @@ import pytest
 from purejaxppo import Metrics
 from purejaxppo.config import Config
 from purejaxppo.fields import leaves
+from tests import children
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -63,12 +64,10 @@ def run_shell(block, name, directory):
     """Run the block with this interpreter's commands first, and stop at a failure."""
     binaries = Path(sys.executable).parent
     # The device count of the tests is not the commands': they choose it themselves.
-    environment = {
-        **os.environ,
-        "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
-        "JAX_COMPILATION_CACHE_DIR": jax.config.values["jax_compilation_cache_dir"],
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # Programs that run for moments.
-    }
+    environment = children.environment(
+        PATH=f"{binaries}{os.pathsep}{os.environ['PATH']}",
+        JAX_COMPILATION_CACHE_DIR=jax.config.values["jax_compilation_cache_dir"],
+    )
     script = f"set -euo pipefail\n{small(block.code)}"
     done = subprocess.run(
         ["bash", "-c", script],
