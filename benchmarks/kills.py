@@ -123,7 +123,7 @@ def assert_same(one: Path, other: Path) -> None:
     from purejaxppo.study import store
 
     xarray.testing.assert_identical(store.read_results(one), store.read_results(other))
-    for path in sorted((one / store.PARAMETERS).iterdir()):
+    for path in (p for p in (one / store.PARAMETERS).iterdir() if p.is_dir()):
         theirs = store.read_tree(other / store.PARAMETERS / path.name)
         jax.tree.map(np.testing.assert_array_equal, store.read_tree(path), theirs)
 
