@@ -255,6 +255,49 @@ def test_numbers_out_of_range(field, value):
         Study(CONFIG, "CartPole-v1", **numbers)
 
 
+def test_what_is_no_config_is_refused_at_once():
+    config: Any = {"gamma": 0.9}
+    with pytest.raises(ValueError) as caught:
+        Study(config, "CartPole-v1", 2)
+    assert str(caught.value) == "Expected config to be a Config, got {'gamma': 0.9}."
+
+
+@pytest.mark.parametrize(
+    ("grid", "expected"),
+    [
+        ({"learning_rat": [0.1]}, "'learning_rat'; nearest: learning_rate, "),
+        ({"gravity": [9.8]}, "'gravity'; nearest: env.gravity, "),
+        (
+            {"learning_rate": ["x"]},
+            "Expected learning_rate to be float, got 'x' (setting learning_rate=x).",
+        ),
+        (
+            {"num_envs": [4, 8], "gamma": [0.9, 0.99, 0.9]},
+            "Expected each setting of the grid once, got num_envs=4, gamma=0.9 as "
+            "settings 0 and 2.",
+        ),
+        (
+            [{"network.widths": [8]}, {"network.widths": (8,)}],
+            "got network.widths=8 as settings 0 and 1.",
+        ),
+        ({"clip_eps": [None, "none"]}, "got clip_eps=none as settings 0 and 1."),
+        ({"gamma": [1, 1.0]}, "got gamma=1 as settings 0 and 1."),
+        ({"env.gravity": [5.0, 5]}, "got env.gravity=5 as settings 0 and 1."),
+    ],
+)
+def test_a_grid_is_checked_when_the_study_is_made(grid, expected):
+    with pytest.raises(ValueError) as caught:
+        Study(CONFIG, "CartPole-v1", 2, grid=grid)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_environment_is_not_made_before_it_is_needed():
+    study = Study(CONFIG, "not_there:Env", 2, grid={"gamma": [0.9], "env.mass": [1]})
+    with pytest.raises(ValueError, match="not_there"):
+        _ = study.variants
+
+
 def test_a_study_of_an_environment_object_needs_no_output():
     env, env_params = ppo.make("CartPole-v1")
     short = env_params.replace(max_steps_in_episode=5)

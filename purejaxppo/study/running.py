@@ -17,7 +17,7 @@ from gymnasium.spaces import Box
 
 from purejaxppo.config import Config
 from purejaxppo.environments import Environment
-from purejaxppo.fields import flatten
+from purejaxppo.fields import UnknownField, flatten
 from purejaxppo.loggers import fan_out
 from purejaxppo.networks import Network
 from purejaxppo.objectives import Loss
@@ -29,7 +29,10 @@ from purejaxppo.study.groups import (
     Group,
     Variant,
     algorithm_of,
-    make_variants,
+    check_distinct,
+    in_full,
+    knowing,
+    make_configs,
     split,
 )
 from purejaxppo.study.locking import LOCK, locked
@@ -66,7 +69,8 @@ class Study:
         parameter of the environment. None for `config` alone.
 
     Raises:
-      ValueError: a field is out of range or unknown, or the environment is.
+      ValueError: a field is out of range or unknown, or two settings are the same; not
+        yet for the environment and its own fields: it is made when it is needed.
     """
 
     config: Config
@@ -80,6 +84,8 @@ class Study:
     grid: Grid | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.config, Config):
+            raise ValueError(f"Expected config to be a Config, got {self.config!r}.")
         for name, low, high in (("num_seeds", 1, 2**20), ("seed", 0, 2**32 - 1)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
@@ -89,6 +95,11 @@ class Study:
                     f"Expected {name} to be in [{low}, {high}], got {value}."
                 )
         check_size(len(self.settings) * self.num_seeds)
+        check_distinct(self.settings)
+        try:
+            _ = self.configs
+        except UnknownField as error:
+            raise knowing(error, self.make_env()[1]) from None
 
     @cached_property
     def settings(self) -> tuple[Setting, ...]:
@@ -152,9 +163,14 @@ class Study:
         return env, env.default_params if given is None else given
 
     @cached_property
+    def configs(self) -> list[Config]:
+        """Each setting's config."""
+        return make_configs(self.config, self.settings)
+
+    @cached_property
     def variants(self) -> list[Variant]:
-        """Each setting in full; raises as `make_variants` does."""
-        return make_variants(self.config, self.make_env()[1], self.settings)
+        """Each setting in full; raises as `in_full` does."""
+        return in_full(self.configs, self.make_env()[1], self.settings)
 
     @cached_property
     def groups(self) -> list[Group]:
