@@ -150,9 +150,9 @@ def test_resuming_a_complete_study_changes_nothing(finished):
 
 def test_an_existing_study_is_never_mixed(finished):
     study, dataset, _ = finished
-    with pytest.raises(ValueError, match=r"--overwrite .* --resume"):
+    with pytest.raises(ValueError, match=r"; overwrite .*, resume "):
         study.run()
-    with pytest.raises(ValueError, match="at most one of --overwrite and --resume"):
+    with pytest.raises(ValueError, match="at most one of overwrite and resume"):
         study.run(resume=True, overwrite=True)
     other = Study(CONFIG, "CartPole-v1", 4, seed=5, output=study.output)
     with pytest.raises(ValueError, match="num_seeds is 3 there and 4 here"):
@@ -239,7 +239,7 @@ def test_a_study_given_objects_is_resumed_with_objects(tmp_path):
     with pytest.raises(ValueError) as error:
         Study(CONFIG, "CartPole-v1", 1, output=output).run(resume=True)
     assert str(error.value) == (
-        f"Expected --resume to go on with the study in {output}, but as Python "
+        f"Expected resume to go on with the study in {output}, but as Python "
         "objects it was given env_params, and this one nothing."
     )
     study = Study(CONFIG, "CartPole-v1", 1, output=output, env_params=env_params)

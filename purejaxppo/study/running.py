@@ -282,9 +282,9 @@ class Study:
 
         Raises:
           ValueError: `output` holds a study and neither was asked for, or not this
-            one; or it cannot be written, or another process trains in it; or an action
-            mask allowed no action (what was trained until then is written); or not all
-            processes are given the same, or see the same `output`.
+            one, or damaged files; or it cannot be written, or another process trains in
+            it; or an action mask allowed no action (what was trained until then is
+            written); or not all processes are given the same, or see the same `output`.
         """
         options = overwrite, resume, allow_changes, on_plan is None
         hosts.check_alike(lambda: self._facts("training", means, *options))
@@ -303,8 +303,7 @@ class Study:
             is_new = overwrite or not store.holds_study(output)
             hosts.wait("what is there")  # Before the first process changes it.
             if not is_new and store.read_environment(output)["status"] == "complete":
-                rest = output / store.CHUNKS  # Killed before it was removed.
-                hosts.first_does(lambda: store.remove(rest), "tidy up")
+                hosts.first_does(lambda: _tidy(output), "tidy up")
                 return store.read_results(output)
             threading.Thread(target=_load_libraries, daemon=True).start()
             chunks: list[Chunk] = []
@@ -337,6 +336,12 @@ class Study:
             attributes=self.attributes,
             output=None if self.output is None else Path(self.output),
         )
+
+
+def _tidy(output: Path) -> None:
+    """Remove what a complete study needs no more, if it has all that it should have."""
+    store.check_policies(output)
+    store.remove(output / store.CHUNKS)  # Killed before it was removed.
 
 
 def check_shared(output: Path) -> None:
