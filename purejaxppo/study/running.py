@@ -6,7 +6,7 @@ import importlib
 import math
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -255,7 +255,7 @@ class Study:
         means: Means = DEFAULT,
         on_plan: Callable[[Plan], None] | None = None,
         on_status: Callable[[Status], None] = lambda status: None,
-        loggers: Iterable[Any] = (),
+        loggers: Any = (),
     ) -> "xarray.Dataset":
         """Train all runs and leave the study in `output`.
 
@@ -274,7 +274,8 @@ class Study:
           on_plan: called with the plan before the training begins, but not where a
             study goes on; times are predicted only where it is given.
           on_status: called before compiling, and after each segment.
-          loggers: functions of `loggers.Logged`, or objects; see `loggers.as_logger`.
+          loggers: a function of `loggers.Logged` or an object, see
+            `loggers.as_logger`; or several of them.
 
         Returns:
           Metrics with dimensions (run, update), see `results.merge`; fewer updates than
