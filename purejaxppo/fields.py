@@ -6,6 +6,7 @@ where there are several alternatives, it is a union of their dataclasses.
 
 import dataclasses
 import difflib
+import functools
 import itertools
 import math
 import re
@@ -86,6 +87,7 @@ def owner_name(config_type: type) -> str:
     return kind_name(config_type).removesuffix("config").removesuffix("_")
 
 
+@functools.cache
 def kind_name(technique: type) -> str:
     """A technique's name among its alternatives: its class's in snake case."""
     border = r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])"
@@ -100,7 +102,7 @@ def check(config: Any) -> None:
     Raises:
       FieldError: naming the field, the rule and the value.
     """
-    hints = typing.get_type_hints(type(config))
+    hints = _hints(type(config))
     for item in dataclasses.fields(config):
         value, owner = getattr(config, item.name), owner_name(type(config))
         if not _is_a(value, hints[item.name]):
@@ -202,17 +204,26 @@ def leaves(config_type: type, prefix: str = "") -> Iterator[Leaf]:
         yield from inner.values()
 
 
-def own_leaves(config_type: type) -> Iterator[Leaf]:
+@functools.cache
+def own_leaves(config_type: type) -> tuple[Leaf, ...]:
     """The fields of a config itself, without those of its techniques."""
-    hints = typing.get_type_hints(config_type)
-    for item in dataclasses.fields(config_type):
-        yield Leaf(
+    hints = _hints(config_type)
+    return tuple(
+        Leaf(
             item.name,
             hints[item.name],
             item.default,
             item.metadata["help"],
             item.metadata.get("choices", ()),
         )
+        for item in dataclasses.fields(config_type)
+    )
+
+
+@functools.cache
+def _hints(config_type: type) -> dict[str, Any]:
+    """The types of a config's fields: slow to tell, and asked for at every change."""
+    return typing.get_type_hints(config_type)
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:

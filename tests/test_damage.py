@@ -127,7 +127,23 @@ def test_another_config_cannot_go_on(folder, capfd):
     path = folder / "config.toml"
     path.write_text(path.read_text().replace("gamma = 0.99", "gamma = 0.9"))
     told = refused(capfd, folder, "resume", "--allow-changes")
-    assert told.endswith("it is not the one that the study was begun with.")
+    assert told.endswith(
+        "it is not the one that the study was begun with; undo the change, or train "
+        f"what it says as another study, with --config {path} and --output."
+    )
+    again = ("train", "CartPole-v1", "--resume", "--output", str(folder))
+    assert cli.main(again) == 2
+    assert capfd.readouterr().err.strip().endswith(told)
+
+
+def test_a_complete_study_with_damaged_policies_is_told(trained, tmp_path, capfd):
+    folder = shutil.copytree(trained, tmp_path / "study")
+    for path in (folder / "parameters" / "0" / "d").iterdir():
+        os.truncate(path, 3)
+    told = refused(capfd, folder, "resume")
+    assert told.startswith(f"Expected {folder / 'parameters' / '0'} as it was written")
+    shutil.rmtree(folder / "parameters")  # Given away: the results are all there.
+    assert cli.main(("resume", str(folder))) == 0
 
 
 def test_objects_are_asked_for_by_name(folder, capfd):

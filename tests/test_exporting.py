@@ -272,8 +272,7 @@ def test_an_export_is_replaced_only_if_asked_for(study, tmp_path):
     (output / "play.gif").touch()
     before = digest(output / "params.safetensors")
     assert fails(export, study, run=1, output=output) == (
-        f"Expected output to hold no policy, but {output} does; pass --overwrite to "
-        "replace it."
+        f"Expected output to hold no policy, but {output} does; overwrite replaces it."
     )
     assert digest(output / "params.safetensors") == before
     export(study, run=1, output=output, overwrite=True)

@@ -1,6 +1,7 @@
 """Access to config fields by dotted name."""
 
 import dataclasses
+import typing
 
 import jax.numpy as jnp
 import pytest
@@ -385,3 +386,11 @@ def test_parse_refuses_in_one_line(name, text):
         ValueError, match=rf"^Expected {name} to be .*, got '{text}'\.$"
     ):
         parse(leaf, text)
+
+
+def test_types_are_told_once_for_any_number_of_changes(monkeypatch):
+    """They take longer to tell than all the rest of a setting."""
+    config = ppo.Config()
+    replace(config, {"gamma": 0.9})
+    monkeypatch.setattr(typing, "get_type_hints", lambda _: pytest.fail("Asked again."))
+    assert flatten(replace(config, {"gamma": 0.95}))["gamma"] == 0.95

@@ -698,6 +698,10 @@ def test_a_users_own_logger_is_a_function_or_has_a_method():
     feed(logger, about(None), metrics(), 0, 3)
     assert seen == ["CartPole-v1", 0, 3, 3, "closed"]
     feed(fan_out([]), about(None), metrics(), 0, 3)
+    for one in (lambda logged: seen.append(logged.stop), Own()):
+        seen.clear()
+        feed(fan_out(one), about(None), metrics(), 0, 3)
+        assert seen == [3]
 
 
 @pytest.mark.parametrize(
@@ -716,6 +720,7 @@ def test_a_users_own_logger_is_a_function_or_has_a_method():
 def test_what_is_no_logger_is_refused(thing, message):
     refuses(message, as_logger, thing)
     refuses(message, fan_out, [print, thing])
+    refuses(message, fan_out, thing)
 
 
 @pytest.mark.parametrize("method", ["begin", "log", "close"])
@@ -796,13 +801,13 @@ def test_loggers_by_name(monkeypatch):
 def test_what_the_page_on_logging_shows_runs(tmp_path, capsys, monkeypatch):
     page = (Path(__file__).parents[1] / "docs" / "logging.md").read_text()
     blocks = re.findall(r"(?ms)^```python\n(.*?)^```$", page)
-    (tmp_path / "runs/cartpole").mkdir(parents=True)
-    feed(CSV(), about(tmp_path / "runs/cartpole"), metrics(), 0, 7)
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {}
+    assert "100_000" in blocks[0]
     for block in blocks:
-        exec(block, namespace)
-    assert len(namespace["frame"]) == 21
+        exec(block.replace("100_000", "1024"), namespace)
+    study = namespace["study"]
+    assert len(namespace["frame"]) == 8 * study.config.num_updates == 16
     numbers = metrics()
     numbers["episode_return"][:, 1] = [NAN, 30.25, 20.5]
     logger = fan_out([namespace["Worst"](), namespace["say"]])

@@ -230,11 +230,12 @@ def test_what_cannot_be_halved():
 def test_a_plan_adds_up():
     study = Study(CONFIG, probes.Cut(), 5, grid={"num_envs": [2, 4]})
     chunks = [*cut(0, 5, 2), *cut(1, 5, 5)]
-    needs = [Need(10, 0.5), Need(20, 2.0)]
+    needs = [Need(10, 0.5, 7.0), Need(20, 2.0, 8.0)]
     plan = Plan(study.groups, chunks, needs, 99, 1)
     assert plan.num_runs == 10
     assert plan.env_steps == 5 * 3 * 32 + 5 * 1 * 64
     assert plan.seconds == 3 * 3 * 0.5 + 1 * 2.0
+    assert plan.compile_seconds == 15.0
     assert math.isnan(plan._replace(needs=[Need(10), Need(20, 2.0)]).seconds)
 
 
@@ -252,6 +253,7 @@ def test_a_study_in_chunks_is_the_study_at_once():
     assert [chunk[1:3] for chunk in several.chunks] == [(0, 2), (2, 4), (4, 6), (6, 8)]
     assert one.needs[0].bytes > several.needs[0].bytes > 0
     assert one.needs[0].update_seconds > 0
+    assert one.compile_seconds > 0
     assert np.isfinite(one.seconds)
     small = study.plan(Means(memory_gib=0.75 * one.needs[0].bytes / GIB))
     assert len(small.chunks) > 1

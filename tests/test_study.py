@@ -150,9 +150,9 @@ def test_resuming_a_complete_study_changes_nothing(finished):
 
 def test_an_existing_study_is_never_mixed(finished):
     study, dataset, _ = finished
-    with pytest.raises(ValueError, match=r"--overwrite .* --resume"):
+    with pytest.raises(ValueError, match=r"; overwrite .*, resume "):
         study.run()
-    with pytest.raises(ValueError, match="at most one of --overwrite and --resume"):
+    with pytest.raises(ValueError, match="at most one of overwrite and resume"):
         study.run(resume=True, overwrite=True)
     other = Study(CONFIG, "CartPole-v1", 4, seed=5, output=study.output)
     with pytest.raises(ValueError, match="num_seeds is 3 there and 4 here"):
@@ -239,7 +239,7 @@ def test_a_study_given_objects_is_resumed_with_objects(tmp_path):
     with pytest.raises(ValueError) as error:
         Study(CONFIG, "CartPole-v1", 1, output=output).run(resume=True)
     assert str(error.value) == (
-        f"Expected --resume to go on with the study in {output}, but as Python "
+        f"Expected resume to go on with the study in {output}, but as Python "
         "objects it was given env_params, and this one nothing."
     )
     study = Study(CONFIG, "CartPole-v1", 1, output=output, env_params=env_params)
@@ -253,6 +253,49 @@ def test_numbers_out_of_range(field, value):
     numbers: Any = {"num_seeds": 1, "seed": 0} | {field: value}
     with pytest.raises(ValueError, match=f"Expected {field} to be"):
         Study(CONFIG, "CartPole-v1", **numbers)
+
+
+def test_what_is_no_config_is_refused_at_once():
+    config: Any = {"gamma": 0.9}
+    with pytest.raises(ValueError) as caught:
+        Study(config, "CartPole-v1", 2)
+    assert str(caught.value) == "Expected config to be a Config, got {'gamma': 0.9}."
+
+
+@pytest.mark.parametrize(
+    ("grid", "expected"),
+    [
+        ({"learning_rat": [0.1]}, "'learning_rat'; nearest: learning_rate, "),
+        ({"gravity": [9.8]}, "'gravity'; nearest: env.gravity, "),
+        (
+            {"learning_rate": ["x"]},
+            "Expected learning_rate to be float, got 'x' (setting learning_rate=x).",
+        ),
+        (
+            {"num_envs": [4, 8], "gamma": [0.9, 0.99, 0.9]},
+            "Expected each setting of the grid once, got num_envs=4, gamma=0.9 as "
+            "settings 0 and 2.",
+        ),
+        (
+            [{"network.widths": [8]}, {"network.widths": (8,)}],
+            "got network.widths=8 as settings 0 and 1.",
+        ),
+        ({"clip_eps": [None, "none"]}, "got clip_eps=none as settings 0 and 1."),
+        ({"gamma": [1, 1.0]}, "got gamma=1 as settings 0 and 1."),
+        ({"env.gravity": [5.0, 5]}, "got env.gravity=5 as settings 0 and 1."),
+    ],
+)
+def test_a_grid_is_checked_when_the_study_is_made(grid, expected):
+    with pytest.raises(ValueError) as caught:
+        Study(CONFIG, "CartPole-v1", 2, grid=grid)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_environment_is_not_made_before_it_is_needed():
+    study = Study(CONFIG, "not_there:Env", 2, grid={"gamma": [0.9], "env.mass": [1]})
+    with pytest.raises(ValueError, match="not_there"):
+        _ = study.variants
 
 
 def test_a_study_of_an_environment_object_needs_no_output():

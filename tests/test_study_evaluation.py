@@ -417,8 +417,8 @@ def test_an_evaluation_is_replaced_only_if_asked_for(kept, tmp_path):
     with pytest.raises(ValueError) as error:
         evaluate_study(output, 3)
     assert str(error.value) == (
-        f"Expected {output} to hold no evaluation.zarr, but it does; pass --overwrite "
-        "to replace it."
+        f"Expected {output} to hold no evaluation.zarr, but it does; overwrite "
+        "replaces it."
     )
     xarray.testing.assert_identical(store.read_evaluation(output), dataset)
     leave(tmp_path, "envs.probes:Counting")

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 import xarray
+from rich.console import Console
 
 import purejaxppo as ppo
 from envs import probes
@@ -482,8 +483,6 @@ def test_a_study_without_a_grid_is_not_ranked(tmp_path):
 
 @pytest.mark.parametrize("num_fields", [1, 3, 5])
 def test_the_table_fits_a_terminal(num_fields, tmp_path):
-    from rich.console import Console
-
     names = "learning_rate", "num_envs", "gamma", "env.gravity", "network.widths"
     settings = [
         dict(zip(names[:num_fields], row, strict=False))
@@ -808,6 +807,16 @@ def test_a_yes_is_a_yes(answer, monkeypatch):
     monkeypatch.setattr(planning, "LONG_SECONDS", 100.0)
     planning.confirm(MUCH, terminal)
     assert terminal.asked == ["Train 16 runs, about 2 min 0 s? [y/N] "]
+
+
+def test_a_plan_says_that_its_time_is_without_compiling():
+    console = Console(file=io.StringIO(), width=120)
+    plan = MUCH._replace(needs=[Need(2**20, 30.0, 200.0)])
+    console.print(planning.render_plan(Study(TINY, ENV, 16), plan))
+    told: Any = console.file
+    told = " ".join(told.getvalue().split())
+    assert "2 devices, about 2 min 0 s after 3 min 20 s of compiling" in told
+    assert "1 MiB │ 3 min 20 s │ 2 min 0 s │" in told
 
 
 def test_several_processes_are_not_asked(monkeypatch):

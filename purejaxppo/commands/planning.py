@@ -18,10 +18,14 @@ LONG_SECONDS, MANY_RUNS = 3600.0, 4096
 
 
 def render_plan(study: Study, plan: Plan) -> Table:
-    """A line for each group: its runs, chunks, memory, and predicted time."""
+    """A line for each group: its runs, chunks, memory, and times.
+
+    That of compiling was measured, that of the training is predicted.
+    """
     what = f"{len(study.settings):,} settings x {study.num_seeds:,} seeds"
     seconds = plan.seconds
-    time = "" if math.isnan(seconds) else f", about {_duration(seconds)}"
+    compiling = f"after {_duration(plan.compile_seconds)} of compiling"
+    time = "" if math.isnan(seconds) else f", about {_duration(seconds)} {compiling}"
     devices = counted(plan.num_devices, "device")
     table = Table(
         title=Text(
@@ -33,7 +37,7 @@ def render_plan(study: Study, plan: Plan) -> Table:
         caption_justify="left",
     )
     table.add_column("group")
-    for name in ("runs", "chunks", "at once", "memory", "time"):
+    for name in ("runs", "chunks", "at once", "memory", "compile", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     for number, (group, need) in enumerate(zip(plan.groups, plan.needs, strict=True)):
         chunks = [chunk for chunk in plan.chunks if chunk.group == number]
@@ -44,6 +48,7 @@ def render_plan(study: Study, plan: Plan) -> Table:
             f"{len(chunks):,}",
             f"{chunks[0].size:,}",
             _bytes(need.bytes),
+            _duration(need.compile_seconds),
             "" if math.isnan(update) else _duration(update * updates * len(chunks)),
         )
     return table

@@ -104,8 +104,8 @@ def check_output(output: Path, overwrite: bool) -> None:
         )
     if files.holds_policy(output) and not overwrite:
         raise ValueError(
-            f"Expected output to hold no policy, but {output} does; pass --overwrite "
-            "to replace it."
+            f"Expected output to hold no policy, but {output} does; overwrite "
+            "replaces it."
         )
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from purejaxppo.loggers.records import About, Logged, Logger, LoggingWarning
 
 
-def fan_out(loggers: Iterable[Any]) -> Logger:
-    """One logger of many, each a `Logger` or what `as_logger` makes one of.
+def fan_out(loggers: Any) -> Logger:
+    """One logger of one or many, each a `Logger` or what `as_logger` makes one of.
 
     A logger that raises is dropped, and a `LoggingWarning` says so; the others go on.
     Only a ValueError in `begin`, bad input before anything is computed, is raised.
@@ -19,7 +19,8 @@ def fan_out(loggers: Iterable[Any]) -> Logger:
     Raises:
       ValueError: one of them is no logger.
     """
-    return _FanOut([as_logger(logger) for logger in loggers])
+    are_many = isinstance(loggers, Iterable) and not isinstance(loggers, str)
+    return _FanOut(list(map(as_logger, loggers if are_many else [loggers])))
 
 
 def as_logger(thing: Any) -> Logger:

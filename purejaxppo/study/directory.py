@@ -106,7 +106,7 @@ def check_claim(
         or both; or another study; or this one, begun in another way; or none to resume.
     """
     if resume and overwrite:
-        raise ValueError("Expected at most one of --overwrite and --resume, got both.")
+        raise ValueError("Expected at most one of overwrite and resume, got both.")
     if store.holds_study(output) and not overwrite:
         store.check_same(output, task.job, task.objects, resume)
         if store.read_environment(output)["status"] != "complete":
@@ -132,8 +132,8 @@ def _check_provenance(output: Path, env: str, allow_changes: bool) -> None:
     told = "; ".join(changed)
     if not allow_changes:
         raise ValueError(
-            f"Expected --resume to go on as the study in {output} was begun, but "
-            f"{told}. With --allow-changes it goes on; its results are then not to the "
+            f"Expected resume to go on as the study in {output} was begun, but "
+            f"{told}. With allow_changes it goes on; its results are then not to the "
             "bit those of an uninterrupted study."
         )
     warnings.warn(

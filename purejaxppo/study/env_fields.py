@@ -26,7 +26,7 @@ def replace(params: Any, changes: Mapping[str, Any]) -> Any:
       ValueError: an unknown name (with the nearest ones), or a value that is not of the
         kind that the field holds.
     """
-    known = flatten(params)
+    known = flatten(params) if changes else {}
     for name, value in changes.items():
         if name not in known:
             raise UnknownField(f"env.{name}", [f"env.{k}" for k in known])

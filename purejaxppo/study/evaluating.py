@@ -119,8 +119,8 @@ def evaluate_study(
     _check_numbers(episodes, seed, max_steps, chunk)
     if (directory / store.EVALUATION).exists() and not overwrite:
         raise ValueError(
-            f"Expected {directory} to hold no {store.EVALUATION}, but it does; pass "
-            "--overwrite to replace it."
+            f"Expected {directory} to hold no {store.EVALUATION}, but it does; "
+            "overwrite replaces it."
         )
     study = read_study(directory, env, env_params, network)
     batches = [_batch(study, group) for group in study.groups]

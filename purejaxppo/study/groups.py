@@ -60,22 +60,78 @@ def make_variants(
       ValueError: a field does not exist (with the nearest names), or a value is out of
         range; with the setting.
     """
-    return [_variant(config, env_params, setting) for setting in settings]
-
-
-def _variant(config: Config, env_params: Any, setting: Mapping[str, Any]) -> Variant:
-    own = {k.removeprefix(ENV): v for k, v in setting.items() if k.startswith(ENV)}
     try:
-        return Variant(
-            config=configured(config, setting),
-            env_params=env_fields.replace(env_params, own),
-        )
+        configs = make_configs(config, settings)
     except UnknownField as error:
-        known = [f"{ENV}{name}" for name in env_fields.flatten(env_params)]
-        raise UnknownField(error.name, dict.fromkeys([*error.known, *known])) from None
+        raise knowing(error, env_params) from None
+    return in_full(configs, env_params, settings)
+
+
+def make_configs(config: Config, settings: Sequence[Mapping[str, Any]]) -> list[Config]:
+    """The config of every setting, whatever it has of the environment's fields.
+
+    Raises:
+      ValueError: as `make_variants`, which knows the environment's names, too.
+    """
+    return [_told(setting, configured, config, setting) for setting in settings]
+
+
+def in_full(
+    configs: Sequence[Config], env_params: Any, settings: Sequence[Mapping[str, Any]]
+) -> list[Variant]:
+    """Every setting in full, given their configs.
+
+    Raises:
+      ValueError: as `make_variants`, of the environment's fields.
+    """
+    owns = (
+        {k.removeprefix(ENV): v for k, v in setting.items() if k.startswith(ENV)}
+        for setting in settings
+    )
+    return [
+        Variant(config, _told(setting, env_fields.replace, env_params, own))
+        for config, setting, own in zip(configs, settings, owns, strict=True)
+    ]
+
+
+def knowing(error: UnknownField, env_params: Any) -> UnknownField:
+    """The same error, which may name a field of the environment as the nearest."""
+    known = [f"{ENV}{name}" for name in env_fields.flatten(env_params)]
+    return UnknownField(error.name, [*error.known, *known])
+
+
+def _told(setting: Mapping[str, Any], call: Callable[..., Any], *arguments: Any) -> Any:
+    """What a call returns, or its error with the setting."""
+    try:
+        return call(*arguments)
+    except UnknownField:
+        raise
     except ValueError as error:
         told = str(error).removesuffix(".")
         raise ValueError(f"{told} (setting {label(setting)}).") from None
+
+
+def check_distinct(settings: Sequence[Setting]) -> None:
+    """Refuse a setting that would be trained twice, and ranked as two.
+
+    Raises:
+      ValueError: with its fields and values.
+    """
+    seen: dict[Any, int] = {}
+    for i, setting in enumerate(settings):
+        first = seen.setdefault(frozenset((k, _key(v)) for k, v in setting.items()), i)
+        if first != i:
+            raise ValueError(
+                f"Expected each setting of the grid once, got {label(setting)} as "
+                f"settings {first} and {i}."
+            )
+
+
+def _key(value: Any) -> Any:
+    """A setting's value, hashable; what is off has two names."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_key, value))
+    return "none" if value is None else value
 
 
 def configured(config: Config, setting: Mapping[str, Any]) -> Config:

@@ -80,10 +80,12 @@ class Need(NamedTuple):
     Attributes:
       bytes: memory of each device, by the compiler's own analysis; 0 if it has none.
       update_seconds: measured for one update of all its runs; NaN if it was not.
+      compile_seconds: that compiling it took.
     """
 
     bytes: int
     update_seconds: float = math.nan
+    compile_seconds: float = 0.0
 
 
 class Plan(NamedTuple):
@@ -118,11 +120,16 @@ class Plan(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """Predicted time of the training, NaN where nothing was measured."""
+        """Predicted time of the training alone, NaN where nothing was measured."""
         return sum(
             self.needs[c.group].update_seconds * self.groups[c.group].config.num_updates
             for c in self.chunks
         )
+
+    @property
+    def compile_seconds(self) -> float:
+        """What compiling took, which the prediction leaves out."""
+        return sum(need.compile_seconds for need in self.needs)
 
 
 def program_bytes(programs: Programs) -> int:

@@ -83,7 +83,7 @@ def make_plan(
     for number, group in enumerate(programmer.groups):
         own = seeds[group.runs] if timed else None
         programs, seconds = _fitted(programmer, number, limit, most, own)
-        needs.append(Need(program_bytes(programs), seconds))
+        needs.append(Need(program_bytes(programs), seconds, programs.seconds))
         found += cut(number, len(group.runs), programs.size)
         num_devices = max(num_devices, programs.sharding.num_devices)
     return Plan(

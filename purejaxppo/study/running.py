@@ -6,7 +6,7 @@ import importlib
 import math
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from gymnasium.spaces import Box
 
 from purejaxppo.config import Config
 from purejaxppo.environments import Environment
-from purejaxppo.fields import flatten
+from purejaxppo.fields import UnknownField, flatten
 from purejaxppo.loggers import fan_out
 from purejaxppo.networks import Network
 from purejaxppo.objectives import Loss
@@ -29,7 +29,10 @@ from purejaxppo.study.groups import (
     Group,
     Variant,
     algorithm_of,
-    make_variants,
+    check_distinct,
+    in_full,
+    knowing,
+    make_configs,
     split,
 )
 from purejaxppo.study.locking import LOCK, locked
@@ -66,7 +69,8 @@ class Study:
         parameter of the environment. None for `config` alone.
 
     Raises:
-      ValueError: a field is out of range or unknown, or the environment is.
+      ValueError: a field is out of range or unknown, or two settings are the same; not
+        yet for the environment and its own fields: it is made when it is needed.
     """
 
     config: Config
@@ -80,6 +84,8 @@ class Study:
     grid: Grid | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.config, Config):
+            raise ValueError(f"Expected config to be a Config, got {self.config!r}.")
         for name, low, high in (("num_seeds", 1, 2**20), ("seed", 0, 2**32 - 1)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
@@ -89,6 +95,11 @@ class Study:
                     f"Expected {name} to be in [{low}, {high}], got {value}."
                 )
         check_size(len(self.settings) * self.num_seeds)
+        check_distinct(self.settings)
+        try:
+            _ = self.configs
+        except UnknownField as error:
+            raise knowing(error, self.make_env()[1]) from None
 
     @cached_property
     def settings(self) -> tuple[Setting, ...]:
@@ -152,9 +163,14 @@ class Study:
         return env, env.default_params if given is None else given
 
     @cached_property
+    def configs(self) -> list[Config]:
+        """Each setting's config."""
+        return make_configs(self.config, self.settings)
+
+    @cached_property
     def variants(self) -> list[Variant]:
-        """Each setting in full; raises as `make_variants` does."""
-        return make_variants(self.config, self.make_env()[1], self.settings)
+        """Each setting in full; raises as `in_full` does."""
+        return in_full(self.configs, self.make_env()[1], self.settings)
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -239,7 +255,7 @@ class Study:
         means: Means = DEFAULT,
         on_plan: Callable[[Plan], None] | None = None,
         on_status: Callable[[Status], None] = lambda status: None,
-        loggers: Iterable[Any] = (),
+        loggers: Any = (),
     ) -> "xarray.Dataset":
         """Train all runs and leave the study in `output`.
 
@@ -258,7 +274,8 @@ class Study:
           on_plan: called with the plan before the training begins, but not where a
             study goes on; times are predicted only where it is given.
           on_status: called before compiling, and after each segment.
-          loggers: functions of `loggers.Logged`, or objects; see `loggers.as_logger`.
+          loggers: a function of `loggers.Logged` or an object, see
+            `loggers.as_logger`; or several of them.
 
         Returns:
           Metrics with dimensions (run, update), see `results.merge`; fewer updates than
@@ -266,9 +283,9 @@ class Study:
 
         Raises:
           ValueError: `output` holds a study and neither was asked for, or not this
-            one; or it cannot be written, or another process trains in it; or an action
-            mask allowed no action (what was trained until then is written); or not all
-            processes are given the same, or see the same `output`.
+            one, or damaged files; or it cannot be written, or another process trains in
+            it; or an action mask allowed no action (what was trained until then is
+            written); or not all processes are given the same, or see the same `output`.
         """
         options = overwrite, resume, allow_changes, on_plan is None
         hosts.check_alike(lambda: self._facts("training", means, *options))
@@ -287,8 +304,7 @@ class Study:
             is_new = overwrite or not store.holds_study(output)
             hosts.wait("what is there")  # Before the first process changes it.
             if not is_new and store.read_environment(output)["status"] == "complete":
-                rest = output / store.CHUNKS  # Killed before it was removed.
-                hosts.first_does(lambda: store.remove(rest), "tidy up")
+                hosts.first_does(lambda: _tidy(output), "tidy up")
                 return store.read_results(output)
             threading.Thread(target=_load_libraries, daemon=True).start()
             chunks: list[Chunk] = []
@@ -321,6 +337,12 @@ class Study:
             attributes=self.attributes,
             output=None if self.output is None else Path(self.output),
         )
+
+
+def _tidy(output: Path) -> None:
+    """Remove what a complete study needs no more, if it has all that it should have."""
+    store.check_policies(output)
+    store.remove(output / store.CHUNKS)  # Killed before it was removed.
 
 
 def check_shared(output: Path) -> None:

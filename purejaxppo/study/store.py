@@ -82,6 +82,16 @@ def _check_whole(path: Path) -> None:
         raise _damaged(path, f"it {told}")
 
 
+def check_policies(directory: Path) -> None:
+    """Refuse a study whose policies are not as they were written.
+
+    Raises:
+      ValueError: naming what is damaged.
+    """
+    for manifest in sorted((directory / PARAMETERS).glob("*.digests.json")):
+        _check_whole(manifest.with_name(manifest.name.removesuffix(".digests.json")))
+
+
 def write_job(directory: Path, job: Job, name: str = CONFIG) -> None:
     """Write `config.toml`, from which `--config` makes the same study again."""
     make_folder(directory)
@@ -111,7 +121,11 @@ def read_own_job(directory: Path) -> Job:
     """
     path, written = directory / CONFIG, read_environment(directory).get("config")
     if written is not None and digests.digest(path) != written:
-        raise _damaged(path, "it is not the one that the study was begun with")
+        raise _damaged(
+            path,
+            "it is not the one that the study was begun with; undo the change, or "
+            f"train what it says as another study, with --config {path} and --output",
+        )
     return read_job(path)
 
 
@@ -150,22 +164,22 @@ def check_same(
     """
     if not resume:
         raise ValueError(
-            f"Expected output to hold no study, but {directory} does; pass "
-            "--overwrite to replace it or --resume to go on with it."
+            f"Expected output to hold no study, but {directory} does; overwrite "
+            "replaces it, resume goes on with it."
         )
     there, here = _flat(read_own_job(directory)), _flat(job)
     differing = [name for name in there | here if there.get(name) != here.get(name)]
     if differing:
         name = differing[0]
         raise ValueError(
-            f"Expected --resume to go on with the study in {directory}, but its "
+            f"Expected resume to go on with the study in {directory}, but its "
             f"{CONFIG} differs: {name} is {there.get(name)!r} there and "
             f"{here.get(name)!r} here."
         )
     theirs = tuple(read_environment(directory).get("objects", objects))
     if theirs != objects:
         raise ValueError(
-            f"Expected --resume to go on with the study in {directory}, but as Python "
+            f"Expected resume to go on with the study in {directory}, but as Python "
             f"objects it was given {', '.join(theirs) or 'nothing'}, and this one "
             f"{', '.join(objects) or 'nothing'}."
         )
