@@ -134,6 +134,7 @@ def test_another_config_cannot_go_on(folder, capfd):
     again = ("train", "CartPole-v1", "--resume", "--output", str(folder))
     assert cli.main(again) == 2
     assert capfd.readouterr().err.strip().endswith(told)
+    assert refused(capfd, folder, "report") == told
 
 
 def test_a_complete_study_with_damaged_policies_is_told(trained, tmp_path, capfd):

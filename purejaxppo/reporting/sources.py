@@ -52,7 +52,7 @@ def read_source(path: Path, **how: str | None) -> Source:
         records = read(path, **given)
     config, environment = {}, {}
     if store.holds_study(path):
-        job = store.read_job(path / store.CONFIG)
+        job = store.read_own_job(path)
         config = {**job._asdict(), **flatten(job.config), **_grid(job)}
         del config["config"], config["settings"]
         environment = store.read_environment(path)
