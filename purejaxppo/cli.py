@@ -15,7 +15,7 @@ from purejaxppo.commands import failing
 from purejaxppo.commands.evaluations import Evaluate, run_evaluate
 from purejaxppo.commands.exports import Export, Play, run_export, run_play
 from purejaxppo.commands.listings import Check, List, run_check, run_list
-from purejaxppo.commands.options import texts, with_fields
+from purejaxppo.commands.options import AS_TEXT, read, texts, with_fields
 from purejaxppo.commands.reports import Compare, Report, run_compare, run_report
 from purejaxppo.commands.trainings import (
     Resume,
@@ -82,7 +82,8 @@ def parse_command(arguments: Sequence[str]) -> Any:
     """The command that is meant, with its options.
 
     Raises:
-      ValueError: there is no such command or option (with the nearest names).
+      ValueError: there is no such command or option (with the nearest names), or a
+        number or a choice is none.
     """
     name = arguments[0] if arguments else ""
     if name.isalpha() and name not in COMMANDS:
@@ -93,11 +94,15 @@ def parse_command(arguments: Sequence[str]) -> Any:
     )
     kind: Any = functools.reduce(operator.or_, kinds)
     command, unknown = tyro.cli(
-        kind, prog="purejaxppo", args=list(arguments), return_unknown_args=True
+        kind,
+        prog="purejaxppo",
+        args=list(arguments),
+        return_unknown_args=True,
+        registry=AS_TEXT,
     )
     if unknown:
         _refuse(unknown[0], command)
-    return command
+    return read(command)
 
 
 def _full(kind: type, meant: bool) -> type:

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,11 @@ def test_train_leaves_a_study_and_a_report(tmp_path, capsys):
         (("CartPole-v1", "--num-minibatches", "3"), "num_minibatches to divide"),
         (("CartPole-v1", "--total-timesteps", "9"), "to be at least one batch"),
         (("CartPole-v1", "--num-seeds", "0"), "Expected num_seeds to be in"),
+        (("CartPole-v1", "--num-seeds", "many"), "num_seeds to be INT, got 'many'."),
+        (("CartPole-v1", "--memory-gib", "x"), "memory_gib to be FLOAT, got 'x'."),
+        (("CartPole-v1", "--chunk-size", "0"), "Expected chunk_size to be > 0, got 0."),
+        (("CartPole-v1", "--checkpoint-minutes", "-1"), "Expected checkpoint_minutes"),
+        (("CartPole-v1", *("--log", "csv") * 2), "each logger once, got csv 2 times."),
         (("CartPole-v1", "--alpha", "0.9"), "Expected alpha to be in (0, 0.5]"),
         (("CartPole-v1", "--anneal-lr", "7"), "Expected anneal_lr to be BOOL"),
         (("CartPole-v1", "--network.widths", "a"), "Expected network.widths to be"),
@@ -139,6 +145,39 @@ def test_bad_config_file_is_one_line(text, message, capsys, tmp_path):
 def test_unknown_command_and_missing_study(capsys, tmp_path):
     assert "Unknown command 'trian'; nearest: train" in fails(capsys, "trian")
     assert "Expected a study, TensorBoard" in fails(capsys, "report", str(tmp_path))
+
+
+def numbers_and_choices():
+    """Command lines, each with an option that is a number or a choice, and its name."""
+    for command, (kind, _) in cli.COMMANDS.items():
+        for option, hint in typing.get_type_hints(kind).items():
+            options = {*typing.get_args(hint), hint}
+            choices = {typing.get_origin(one) for one in options}
+            if command != "list" and (
+                options & {int, float} or typing.Literal in choices
+            ):
+                yield f"{command} x --{option.replace('_', '-')}", option
+
+
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [*numbers_and_choices(), ("list", "what")],
+)
+def test_each_bad_number_or_choice_is_one_line(line, option, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "with_fields", lambda kind: kind)  # It takes its time.
+    told = fails(capsys, *line.split(), "many")
+    assert re.fullmatch(f"Expected {option} to be .*, got 'many'.", told)
+
+
+def test_numbers_and_choices_are_read_by_their_kind():
+    given = "--rollouts greedy --alpha 1e-1 --resamples 4e1 --target 3"
+    command = cli.parse_command(("report", "x", *given.split()))
+    found = command.rollouts, command.alpha, command.resamples, command.target
+    assert found == ("greedy", 0.1, 40, "3")
+    assert cli.parse_command(("tune", "x", "--rungs", "2")).num_rungs == 2
+    given = "--memory-gib none --log csv --log a,b"
+    command = cli.parse_command(("train", "x", *given.split()))
+    assert (command.memory_gib, command.log) == (None, ("csv", "a,b"))
 
 
 def test_a_failure_is_one_line_too(capsys, monkeypatch):

@@ -653,6 +653,19 @@ def test_the_command_leaves_what_it_found(found, tmp_path, capsys):
             "at least 8 updates, for",
         ),
         (("CartPole-v1", "--preset", "sb4"), "Unknown preset 'sb4'; nearest: sb3"),
+        (
+            ("CartPole-v1", "--num-rungs", "0"),
+            "Expected num_rungs to be an integer >= 1, got 0.",
+        ),
+        (
+            ("CartPole-v1", "--objective", "optimality_gap"),
+            "Expected objective_target to be given for optimality_gap, got none; "
+            "--objective-target SCORE gives it.",
+        ),
+        (
+            ("CartPole-v1", "--objective-target", "3"),
+            "Expected objective_target to be given for optimality_gap alone, got 3 for",
+        ),
     ],
 )
 def test_bad_commands_are_one_line(arguments, message, capsys, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from purejaxppo.commands.options import Positional, given_fields, needed, option
 from purejaxppo.commands.planning import confirm, render_plan
 from purejaxppo.commands.progress import StudyProgress, shown_warnings
 from purejaxppo.config import Config
-from purejaxppo.fields import replace
+from purejaxppo.fields import FieldError, replace
 from purejaxppo.loggers import make_loggers
 from purejaxppo.presets import make_preset
 from purejaxppo.reliability import render
@@ -54,8 +54,8 @@ class Using:
     """Which of them this is, from 0 on."""
     allow_changes: bool = False
     """Resume with other versions, code or devices, at the price of other bits."""
-    log: Annotated[str, option("csv,tensorboard,wandb", "none")] = "none"
-    """Where the metrics are logged besides, as the training goes."""
+    log: Annotated[Texts, option("csv,tensorboard,wandb", "none")] = ()
+    """Where the metrics are logged besides, as the training goes. Repeatable."""
     alpha: float = 0.25
     """Share of the runs that make the report's tail."""
 
@@ -250,9 +250,11 @@ def folder(env: str) -> str:
 
 
 def _means(command: Using) -> Means:
-    return Means(
-        **{item.name: getattr(command, item.name) for item in dataclasses.fields(Means)}
-    )
+    names = [item.name for item in dataclasses.fields(Means)]
+    try:
+        return Means(**{name: getattr(command, name) for name in names})
+    except FieldError as error:  # Options have no owner.
+        raise FieldError("", error.name, error.expected, error.value) from None
 
 
 def _dry_run(study: Study, means: Means) -> int:
@@ -274,7 +276,7 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
     """Train a study, show and write what came out."""
     console = Console(quiet=not hosts.is_first())
     directory = Path(study.output or "")
-    loggers = make_loggers(command.log)
+    loggers = make_loggers(",".join(command.log))
     progress = StudyProgress(console)
 
     def show_plan(plan: Plan) -> None:

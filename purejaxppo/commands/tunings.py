@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
+import tyro
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
@@ -50,7 +51,7 @@ class Tune(Wanted):
     """Settings that are tried, by all workers together."""
     batch: int = 16
     """Settings that are trained at once."""
-    rungs: int = 4
+    num_rungs: Annotated[int, tyro.conf.arg(aliases=["--rungs"])] = 4
     """How often a batch is judged on its way; 1 prunes nothing."""
     eta: int = 2
     """At each rung, one of so many settings goes on, for so many times the updates."""
@@ -122,7 +123,6 @@ def make_search(command: Tune) -> Search:
         "seed": job.seed,
         "space": parse_space(command.sample) or None,
         "num_seeds": SEEDS if command.num_seeds is None else command.num_seeds,
-        "num_rungs": command.rungs,
         "output": command.output or Path("runs") / f"tune-{folder(job.env)}",
     }
     return Search(**given)
