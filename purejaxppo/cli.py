@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import tyro
 
@@ -48,7 +48,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 2 for bad input, 1 for a failure.
 
-    An environment that fails a check is a failure, too.
+    An environment that fails a check is a failure, too; 130 is for what was stopped.
 
     Set PUREJAXPPO_TRACEBACK to see where an error came from.
     """
@@ -65,10 +65,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return failing.leave(0)
     except (ValueError, OSError) as error:
         return _fail(error, 2)
-    except KeyboardInterrupt:
-        return failing.leave(130)
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "Stopped.", file=sys.stderr)
+        return failing.leave(failing.STOPPED)
     except Exception as error:
         return _fail(error, 1)
+
+
+def program() -> NoReturn:
+    """The command line as a process of its own, which it ends."""
+    failing.hear_interrupts()
+    failing.end(main())
 
 
 def _fail(error: Exception, code: int) -> int:
@@ -123,4 +130,4 @@ def _refuse(argument: str, command: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -15,7 +15,7 @@ from purejaxppo.commands import listings, machine, progress, trainings
 from purejaxppo.config import SECTIONS, Config, NetworkConfig
 from purejaxppo.fields import leaves, replace
 from purejaxppo.reliability.cells import HIGHER_IS_BETTER
-from purejaxppo.study import store
+from purejaxppo.study import Status, Study, store
 from purejaxppo.suites import make
 
 TINY = (
@@ -408,6 +408,58 @@ def test_an_environment_in_a_file_is_trained_resumed_and_reported(
     config = ("--config", str(output / "config.toml"), "--output", "again")
     assert cli.main(("train", *config)) == 0
     assert store.read_results(Path("again")).identical(results)
+
+
+STOPPED = """
+import gc, os, signal, sys
+from purejaxppo import cli
+from purejaxppo.study import running
+
+def lose(*_):
+    gc.callbacks.remove(lose)
+    os.kill(os.getpid(), signal.SIGINT)
+
+def plan(*_, **__):
+    gc.callbacks.append(lose)  # As XLA's, out of which no exception comes.
+    gc.collect()
+    while True:
+        pass
+
+running.Work._plan = plan
+cli.program()
+"""
+
+
+def test_what_is_stopped_before_the_training_says_so_and_leaves_nothing(tmp_path):
+    code = [sys.executable, "-c", STOPPED, "train", "CartPole-v1", *TINY]
+    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "JAX_PLATFORMS": "cpu"}
+    shown = subprocess.run(
+        code, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60
+    )
+    assert shown.stderr == "Stopped before the training began.\n"
+    assert shown.returncode == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_ctrl_c_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    def run(self, *, on_status, **_):
+        on_status(Status(1, 3, 9, seconds=1.0))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Study, "run", run)
+    output = tmp_path / "study"
+    assert cli.main(("train", "CartPole-v1", *TINY, "--output", str(output))) == 130
+    told = f"Stopped; `purejaxppo resume {output}` goes on.\n"
+    assert capsys.readouterr().err == told
+
+
+def test_what_else_is_stopped_says_so(capsys, monkeypatch):
+    def stop(command):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, "list", (listings.List, stop))
+    assert cli.main(["list"]) == 130
+    assert capsys.readouterr().err == "Stopped.\n"
 
 
 CHECK = ("--num-envs", "2", "--num-steps", "8")

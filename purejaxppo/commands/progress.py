@@ -27,15 +27,18 @@ class StudyProgress:
         self.task = self.bar.add_task(
             "compiling", total=None, speed="", episode_return=float("nan")
         )
+        self.is_training = False
 
     def __enter__(self) -> Callable[[Status], None]:
         return self.show
 
     def __exit__(self, *_: Any) -> None:
-        self.bar.stop()
+        if self.bar.live.is_started:  # Else it would print an empty line.
+            self.bar.stop()
 
     def show(self, status: Status) -> None:
         """Show how far a study is; the first status comes before compiling."""
+        self.is_training = status.seconds > 0
         self.bar.start()
         self.bar.update(
             self.task,

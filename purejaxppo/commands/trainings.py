@@ -2,14 +2,15 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 
-from purejaxppo.commands import machine
+from purejaxppo.commands import failing, machine
 from purejaxppo.commands.grids import parse_tables
 from purejaxppo.commands.options import Positional, given_fields, needed, option
 from purejaxppo.commands.planning import confirm, render_plan
@@ -286,7 +287,7 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
             confirm(plan, console)
 
     _show_groups(study, console)
-    with shown_warnings(console), progress as show:
+    with shown_warnings(console), progress as show, _told_if_stopped(progress, study):
         dataset = study.run(
             overwrite=overwrite,
             resume=resume,
@@ -310,7 +311,19 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
         done = f"{dataset['updates'].values.sum() / total:.0%} of all updates"
     goes_on = f"`purejaxppo resume {directory}` goes on"
     console.print(f"Stopped after {done}; {goes_on}.", highlight=False, soft_wrap=True)
-    return 130
+    return failing.STOPPED
+
+
+@contextmanager
+def _told_if_stopped(progress: StudyProgress, study: Study) -> Iterator[None]:
+    """Say where a study is that was stopped at once, and not after its segment."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        told = "Stopped before the training began."
+        if progress.is_training:
+            told = f"Stopped; `purejaxppo resume {study.output}` goes on."
+        raise KeyboardInterrupt(told) from None
 
 
 def _show(console: Console, directory: Path, dataset: Any, command: Using) -> None:

@@ -11,7 +11,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from purejaxppo.commands import machine
+from purejaxppo.commands import failing, machine
 from purejaxppo.commands.grids import parse_values
 from purejaxppo.commands.options import option
 from purejaxppo.commands.progress import StudyProgress, shown_warnings
@@ -76,7 +76,7 @@ def run_tune(command: Tune) -> int:
         tuned = _run(search, console)
     except KeyboardInterrupt:
         console.print("Stopped; the same command goes on.")
-        return 130
+        return failing.STOPPED
     console.print(render_tuned(tuned))
     for line in summary(tuned):
         console.print(line, highlight=False, markup=False)
@@ -186,7 +186,8 @@ class SearchProgress:
         return self.show
 
     def __exit__(self, *_: Any) -> None:
-        self.bar.stop()
+        if self.bar.live.is_started:  # Else it would print an empty line.
+            self.bar.stop()
 
     def show(self, progress: Progress) -> None:
         """Show how far a search is."""
