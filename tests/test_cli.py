@@ -395,6 +395,11 @@ def test_an_environment_in_a_file_is_trained_resumed_and_reported(
         assert cli.main(("resume", str(output))) == 130
     told = capsys.readouterr().out
     assert told.count(f" updates; `purejaxppo resume {output}` goes on.\n") == 2
+    partly = f"Incomplete: the study in {output} stopped after "
+    assert told.count(f"Warning: {partly}") == 2
+    assert partly in (output / "report.md").read_text()
+    assert cli.main(("report", str(output))) == 0
+    assert f"Warning: {partly}" in " ".join(capsys.readouterr().out.split())
     assert 0 < store.read_results(output).sizes["update"] < 12
     assert store.read_job(output / "config.toml").env == env
     assert cli.main(("train", "--resume", "--output", str(output))) == 0

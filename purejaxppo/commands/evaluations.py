@@ -14,6 +14,7 @@ from rich.text import Text
 
 from purejaxppo.commands import machine
 from purejaxppo.commands.options import Positional
+from purejaxppo.interchange.studies import incomplete
 from purejaxppo.labels import label
 from purejaxppo.reliability import mean, median
 from purejaxppo.study import MODES, Played, evaluate_study, store
@@ -52,7 +53,8 @@ def run_evaluate(command: Evaluate) -> int:
             on_status=show,
         )
     console.print(_outcomes(dataset))
-    for line in _faults(dataset):
+    notes = [f"Warning: {note}" for note in incomplete(command.directory)]
+    for line in (*notes, *_faults(dataset)):
         console.print(line, highlight=False)
     path = command.directory / store.EVALUATION
     console.print(f"Evaluation in {path}", highlight=False)

@@ -17,6 +17,7 @@ from purejaxppo.commands.planning import confirm, render_plan
 from purejaxppo.commands.progress import StudyProgress, shown_warnings
 from purejaxppo.config import Config
 from purejaxppo.fields import FieldError, replace
+from purejaxppo.interchange.studies import incomplete
 from purejaxppo.loggers import make_loggers
 from purejaxppo.presets import make_preset
 from purejaxppo.reliability import render
@@ -328,14 +329,15 @@ def _told_if_stopped(progress: StudyProgress, study: Study) -> Iterator[None]:
 
 def _show(console: Console, directory: Path, dataset: Any, command: Using) -> None:
     """Write the short report, or that of a sweep, and show its tables."""
+    notes = incomplete(directory)
     if "settings" in dataset.attrs:
         plan = Analysis(alpha=command.alpha)
         by = getattr(command, "rank_by", "iqm")
         ranked = write_sweep(directory, dataset, plan, by)
         console.print(render_sweep(ranked, dataset.attrs["env"], plan, by))
     else:
-        write_brief(directory, dataset, command.alpha)
+        write_brief(directory, dataset, command.alpha, notes)
         for name, summary in summaries(dataset, command.alpha).items():
             console.print(render(summary, name))
-    for line in cautions(dataset):
-        console.print(line, highlight=False)
+    for line in (*(f"Warning: {note}" for note in notes), *cautions(dataset)):
+        console.print(line, highlight=False, soft_wrap=True)
