@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from purejaxppo.commands import failing, machine
-from purejaxppo.commands.grids import parse_values
+from purejaxppo.commands.grids import parse_fields
 from purejaxppo.commands.options import option
 from purejaxppo.commands.progress import StudyProgress, shown_warnings
 from purejaxppo.commands.trainings import Texts, Wanted, folder, make_job
@@ -104,7 +104,7 @@ def make_search(command: Tune) -> Search:
     """The search that arguments ask for.
 
     Raises:
-      ValueError: as `make_job`, `parse_values` and `Search` say; or --config has a
+      ValueError: as `make_job`, `parse_fields` and `Search` say; or --config has a
         grid.
     """
     check_sampler(command.sampler)
@@ -121,26 +121,11 @@ def make_search(command: Tune) -> Search:
         "config": job.config,
         "env": job.env,
         "seed": job.seed,
-        "space": parse_space(command.sample) or None,
+        "space": parse_fields(command.sample, "sample") or None,
         "num_seeds": SEEDS if command.num_seeds is None else command.num_seeds,
         "output": command.output or Path("runs") / f"tune-{folder(job.env)}",
     }
     return Search(**given)
-
-
-def parse_space(texts: Texts) -> dict[str, Any]:
-    """Fields and what they are drawn from, from options' texts.
-
-    >>> parse_space(("gamma=0.9,0.99",))
-    {'gamma': [0.9, 0.99]}
-
-    Raises:
-      ValueError: a text is not FIELD=VALUES, or a field is given twice.
-    """
-    space = dict(parse_values(text, "sample") for text in texts)
-    if len(space) < len(texts):
-        raise ValueError("Expected each field once in --sample, got one twice.")
-    return space
 
 
 def render_tuned(tuned: Tuned) -> Table:
@@ -158,7 +143,7 @@ def render_tuned(tuned: Tuned) -> Table:
     for i, name in enumerate(header(tuned)[:fixed]):
         side = "left" if i == 1 else "right"
         table.add_column(Text(name), justify=side, no_wrap=True)
-    table.add_column("setting")
+    table.add_column("setting", overflow="fold")
     for trial in tuned.trials[:SHOWN]:
         cells = row(tuned, trial)[:fixed]
         table.add_row(*map(Text, (*cells, label(trial.setting))))
