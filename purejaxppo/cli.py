@@ -1,5 +1,6 @@
 """The command line: which command is meant, and how its errors are told."""
 
+import dataclasses
 import functools
 import operator
 import os
@@ -27,7 +28,8 @@ from purejaxppo.commands.trainings import (
     run_train,
 )
 from purejaxppo.commands.tunings import Tune, run_tune
-from purejaxppo.fields import nearest
+from purejaxppo.config import Config
+from purejaxppo.fields import leaves, nearest
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "train": (Train, run_train),
@@ -117,6 +119,12 @@ def _full(kind: type, meant: bool) -> type:
     return with_fields(kind) if meant and issubclass(kind, Wanted) else kind
 
 
+def _of_training() -> set[str]:
+    """Names of the options that say what is trained."""
+    own = {item.name for kind in (Train, Sweep) for item in dataclasses.fields(kind)}
+    return own | {leaf.name for leaf in leaves(Config)}
+
+
 def _subcommand(name: str) -> Any:
     return tyro.conf.subcommand(name, prefix_name=False)
 
@@ -126,6 +134,10 @@ def _refuse(argument: str, command: Any) -> None:
         raise ValueError(f"Unexpected argument {argument!r}; options begin with --.")
     known = [name.replace("__", ".") for name in texts(command)]
     name = argument.lstrip("-").split("=")[0].replace("-", "_")
+    if isinstance(command, Resume) and name in _of_training():
+        raise ValueError(
+            f"Unknown option {argument!r}; what a study trains stays as it was begun."
+        )
     raise ValueError(f"Unknown option {argument!r}; {nearest(name, known)}.")
 
 

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import typing
+import warnings
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from purejaxppo import cli, presets, techniques
 from purejaxppo.commands import listings, machine, progress, trainings
@@ -110,6 +112,8 @@ def test_train_leaves_a_study_and_a_report(tmp_path, capsys):
         (("CartPole-v1", "--evaluation.every", "0"), "evaluation.every to be > 0"),
         (("--config", "nowhere.toml"), "Expected a config file at nowhere.toml"),
         (("CartPole-v1", "--output", "/dev/null/study"), "to be writable"),
+        (("CartPole-v1", "--output", "/dev/null"), "to be a directory, got a file."),
+        (("--config", "/dev"), "--config to be a file, got the directory /dev."),
         (("nowhere:Walk",), "Expected a module nowhere, found none."),
         (("nowhere.py:Walk",), "Expected a file at nowhere.py, found none."),
         (("envs.probes:Cat",), "Expected envs.probes to have 'Cat', found none;"),
@@ -140,6 +144,23 @@ def test_bad_config_file_is_one_line(text, message, capsys, tmp_path):
     path.write_text(text)
     error = fails(capsys, "train", "CartPole-v1", "--config", str(path))
     assert message in error
+
+
+@pytest.mark.parametrize("option", ["--learning-rate", "--num-seeds=3", "--grid"])
+def test_what_a_study_trains_is_not_changed_on_the_way(option, capsys):
+    assert fails(capsys, "resume", "here", option, "1") == (
+        f"Unknown option {option!r}; what a study trains stays as it was begun."
+    )
+    assert "nearest: chunk_size" in fails(capsys, "resume", "here", "--chunk", "1")
+
+
+def test_a_warning_is_shown_once(capsys):
+    with progress.shown_warnings(Console()):
+        warnings.simplefilter("always")
+        for place in "abb":
+            warnings.warn_explicit("One.", UserWarning, place, 1)
+        warnings.warn("Two.", stacklevel=1)
+    assert capsys.readouterr().out == "Warning: One.\nWarning: Two.\n"
 
 
 def test_unknown_command_and_missing_study(capsys, tmp_path):

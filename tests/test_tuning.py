@@ -333,9 +333,28 @@ def test_an_output_is_of_one_search(tmp_path):
         claims.claim(tmp_path, "b", facts)
     with pytest.raises(ValueError, match=r"its env is 'A' and here it is 'B'; another"):
         claims.claim(tmp_path, "a", {**facts, "env": "B"})
+    with pytest.raises(ValueError, match="to hold no search, but it does; another --o"):
+        claims.check_no_search(tmp_path)
     (tmp_path / "search.json").write_text("{")
     with pytest.raises(ValueError, match=r"search\.json to say whose the output is"):
         claims.claim(tmp_path, "a", facts)
+
+
+def test_an_output_is_a_search_s_or_a_study_s(capsys, tmp_path):
+    output = ("--output", str(tmp_path))
+    store.write_job(tmp_path, store.Job("CartPole-v1", 1, 0, ppo.Config()))
+    assert fails(capsys, "tune", "CartPole-v1", *output) == (
+        f"Expected output {tmp_path} to hold no study, but it does; another --output "
+        "begins the search."
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
+    store.remove(tmp_path / "config.toml")
+    claims.claim(tmp_path, "a", {})
+    assert fails(capsys, "train", "CartPole-v1", *output) == (
+        f"Expected output {tmp_path} to hold no search, but it does; another --output "
+        "begins the study."
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["search.json"]
 
 
 def test_cma_es_learns_from_what_was_pruned():

@@ -17,6 +17,7 @@ from purejaxppo.commands.options import Positional
 from purejaxppo.interchange.studies import incomplete
 from purejaxppo.labels import label
 from purejaxppo.reliability import mean, median
+from purejaxppo.reporting.words import counted
 from purejaxppo.study import MODES, Played, evaluate_study, store
 
 SHOWN = 20
@@ -66,7 +67,10 @@ def _outcomes(dataset: Any) -> Table:
     if "settings" in dataset.attrs:
         return _settings(dataset)
     runs, episodes = dataset.sizes["run"], dataset.sizes["episode"]
-    facts = f"{runs} runs x {episodes:,} episodes after {dataset.updates:,} updates"
+    facts = (
+        f"{counted(runs)} x {counted(episodes, 'episode')} after "
+        f"{counted(dataset.updates, 'update')}"
+    )
     table = Table(title=Text(f"{dataset.env}: {facts}"), title_justify="left")
     table.add_column("statistic", style="bold", no_wrap=True)
     for mode in MODES:
@@ -92,8 +96,10 @@ def _settings(dataset: Any) -> Table:
     worth = np.asarray([mean(returns["greedy"][row]) for row in rows])
     table = Table(
         title=Text(
-            f"{dataset.env}: {len(rows)} settings x {rows[0].sum()} runs x "
-            f"{dataset.sizes['episode']:,} episodes; over runs, of their mean returns"
+            f"{dataset.env}: {counted(len(rows), 'setting')} x "
+            f"{counted(rows[0].sum())} x "
+            f"{counted(dataset.sizes['episode'], 'episode')}; over runs, of their mean "
+            "returns"
         ),
         title_justify="left",
     )

@@ -61,10 +61,13 @@ def _description(status: Status) -> str:
 
 @contextmanager
 def shown_warnings(console: Console) -> Iterator[None]:
-    """Show a warning as one line, without the place in the code."""
+    """Show each warning once, as one line, without the place in the code."""
+    told: set[str] = set()
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        console.print(f"Warning: {message}", highlight=False, markup=False)
+        if str(message) not in told:
+            told.add(str(message))
+            console.print(f"Warning: {message}", highlight=False, markup=False)
 
     with warnings.catch_warnings():
         warnings.showwarning = show

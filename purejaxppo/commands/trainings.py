@@ -30,6 +30,7 @@ from purejaxppo.study import Means, Plan, Study, hosts, store
 from purejaxppo.study.grids import Setting, from_tables
 from purejaxppo.study.groups import configured
 from purejaxppo.study.loading import read_study
+from purejaxppo.tuning.claims import check_no_search
 
 Texts = tyro.conf.UseAppendAction[tuple[str, ...]]
 """An option that may be given several times."""
@@ -149,6 +150,7 @@ def _run(command: Training) -> int:
     study = make_study(command)
     if isinstance(command, Sweep) and study.grid is None:
         raise ValueError("Expected --grid, --zip or --sample, got none.")
+    check_no_search(Path(study.output or ""))
     _use_machine(command)
     if command.dry_run:
         return _dry_run(study, _means(command))
@@ -186,12 +188,14 @@ def make_job(
       settings: of a grid; those of the file if there are none.
 
     Raises:
-      ValueError: both are given; a field is unknown or out of range; or no environment
-        is given.
+      ValueError: both are given; the file is a directory; a field is unknown or out of
+        range; or no environment is given.
     """
     preset = command.preset
     if path is not None and preset is not None:
         raise ValueError("Expected at most one of --preset and --config, got both.")
+    if path is not None and path.is_dir():
+        raise ValueError(f"Expected --config to be a file, got the directory {path}.")
     start = Config() if preset is None else make_preset(preset)
     job = store.Job("", 1, 0, start) if path is None else store.read_job(path)
     env = command.env or job.env
@@ -270,8 +274,10 @@ def _dry_run(study: Study, means: Means) -> int:
 def _show_groups(study: Study, console: Console) -> None:
     """Say how often there is to be compiled, before it begins."""
     if study.grid is not None:
-        groups = counted(len(study.groups), "group")
-        console.print(f"{groups} of settings, one compilation each.", highlight=False)
+        number = len(study.groups)
+        how = "one compilation" if number == 1 else "one compilation each"
+        told = f"{counted(number, 'group')} of settings, {how}."
+        console.print(told, highlight=False)
 
 
 def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> int:
@@ -304,6 +310,8 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
     console.print(f"Study in {directory}", highlight=False)
     facts = store.read_environment(directory)
     if facts["status"] == "complete":
+        if not progress.is_training:
+            console.print("It was complete: nothing was left to train.")
         return 0
     if study.grid is None:
         done = f"{facts['updates']} of {facts['num_updates']} updates"
@@ -334,7 +342,9 @@ def _show(console: Console, directory: Path, dataset: Any, command: Using) -> No
         plan = Analysis(alpha=command.alpha)
         by = getattr(command, "rank_by", "iqm")
         ranked = write_sweep(directory, dataset, plan, by)
-        console.print(render_sweep(ranked, dataset.attrs["env"], plan, by))
+        console.print(
+            render_sweep(ranked, dataset.attrs["env"], plan, by, console.width)
+        )
     else:
         write_brief(directory, dataset, command.alpha, notes)
         for name, summary in summaries(dataset, command.alpha).items():

@@ -17,6 +17,7 @@ from purejaxppo.commands.options import option
 from purejaxppo.commands.progress import StudyProgress, shown_warnings
 from purejaxppo.commands.trainings import Texts, Wanted, folder, make_job
 from purejaxppo.labels import label
+from purejaxppo.reporting.words import counted
 from purejaxppo.study import Status
 from purejaxppo.tuning import Progress, Search, Tuned
 from purejaxppo.tuning.storing import check_sampler
@@ -133,7 +134,8 @@ def render_tuned(tuned: Tuned) -> Table:
     more = len(tuned.trials) - SHOWN
     table = Table(
         title=Text(
-            f"{tuned.env}: {len(tuned.trials)} settings x {tuned.num_seeds} seeds, by "
+            f"{tuned.env}: {counted(len(tuned.trials), 'setting')} x "
+            f"{counted(tuned.num_seeds, 'seed')}, by "
             f"{tuned.goal.title}"
         ),
         title_justify="left",
