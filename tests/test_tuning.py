@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import importlib.util
+import io
 import json
 import os
 import socket
@@ -13,11 +14,12 @@ import time
 import numpy as np
 import optuna
 import pytest
+from rich.console import Console
 
 import purejaxppo as ppo
 from envs import probes
 from purejaxppo import cli, reliability
-from purejaxppo.commands import machine
+from purejaxppo.commands import machine, tunings
 from purejaxppo.fields import replace
 from purejaxppo.study import LogUniform, Study, Uniform, store
 from purejaxppo.study.segments import Segment
@@ -653,6 +655,16 @@ def test_the_command_leaves_what_it_found(found, tmp_path, capsys):
     again = fails(capsys, *command, "--eta", "3", "--rungs", "2")
     assert "Expected the study 'envs.probes:Match' to be of the same search" in again
     assert "its num_rungs is 3 and here it is 2" in again
+
+
+def test_values_are_shown_whole(found):
+    setting = {"learning_rate": 0.0006793, "ent_coef": 0.01234}
+    trials = [trial._replace(setting=setting) for trial in found[0].trials]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(tunings.render_tuned(found[0]._replace(trials=trials)))
+    text = console.export_text()
+    assert "learning_rate=0.0006793" in text and "ent_coef=0.01234" in text
+    assert "…" not in text
 
 
 @pytest.mark.parametrize(

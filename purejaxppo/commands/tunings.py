@@ -144,7 +144,9 @@ def render_tuned(tuned: Tuned) -> Table:
     fixed = len(header(tuned)) - len(tuned.space)
     for i, name in enumerate(header(tuned)[:fixed]):
         side = "left" if i == 1 else "right"
-        table.add_column(Text(name), justify=side, no_wrap=True)
+        # In several lines, which leaves room for the settings.
+        head = Text(name.replace(" ", "\n"))
+        table.add_column(head, justify=side, no_wrap=True)
     table.add_column("setting", overflow="fold")
     for trial in tuned.trials[:SHOWN]:
         cells = row(tuned, trial)[:fixed]
