@@ -5,16 +5,19 @@ import re
 import signal
 import subprocess
 import sys
+import typing
+import warnings
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from purejaxppo import cli, presets, techniques
 from purejaxppo.commands import listings, machine, progress, trainings
 from purejaxppo.config import SECTIONS, Config, NetworkConfig
 from purejaxppo.fields import leaves, replace
 from purejaxppo.reliability.cells import HIGHER_IS_BETTER
-from purejaxppo.study import store
+from purejaxppo.study import Status, Study, store
 from purejaxppo.suites import make
 
 TINY = (
@@ -94,6 +97,11 @@ def test_train_leaves_a_study_and_a_report(tmp_path, capsys):
         (("CartPole-v1", "--num-minibatches", "3"), "num_minibatches to divide"),
         (("CartPole-v1", "--total-timesteps", "9"), "to be at least one batch"),
         (("CartPole-v1", "--num-seeds", "0"), "Expected num_seeds to be in"),
+        (("CartPole-v1", "--num-seeds", "many"), "num_seeds to be INT, got 'many'."),
+        (("CartPole-v1", "--memory-gib", "x"), "memory_gib to be FLOAT, got 'x'."),
+        (("CartPole-v1", "--chunk-size", "0"), "Expected chunk_size to be > 0, got 0."),
+        (("CartPole-v1", "--checkpoint-minutes", "-1"), "Expected checkpoint_minutes"),
+        (("CartPole-v1", *("--log", "csv") * 2), "each logger once, got csv 2 times."),
         (("CartPole-v1", "--alpha", "0.9"), "Expected alpha to be in (0, 0.5]"),
         (("CartPole-v1", "--anneal-lr", "7"), "Expected anneal_lr to be BOOL"),
         (("CartPole-v1", "--network.widths", "a"), "Expected network.widths to be"),
@@ -104,6 +112,8 @@ def test_train_leaves_a_study_and_a_report(tmp_path, capsys):
         (("CartPole-v1", "--evaluation.every", "0"), "evaluation.every to be > 0"),
         (("--config", "nowhere.toml"), "Expected a config file at nowhere.toml"),
         (("CartPole-v1", "--output", "/dev/null/study"), "to be writable"),
+        (("CartPole-v1", "--output", "/dev/null"), "to be a directory, got a file."),
+        (("--config", "/dev"), "--config to be a file, got the directory /dev."),
         (("nowhere:Walk",), "Expected a module nowhere, found none."),
         (("nowhere.py:Walk",), "Expected a file at nowhere.py, found none."),
         (("envs.probes:Cat",), "Expected envs.probes to have 'Cat', found none;"),
@@ -136,9 +146,59 @@ def test_bad_config_file_is_one_line(text, message, capsys, tmp_path):
     assert message in error
 
 
+@pytest.mark.parametrize("option", ["--learning-rate", "--num-seeds=3", "--grid"])
+def test_what_a_study_trains_is_not_changed_on_the_way(option, capsys):
+    assert fails(capsys, "resume", "here", option, "1") == (
+        f"Unknown option {option!r}; what a study trains stays as it was begun."
+    )
+    assert "nearest: chunk_size" in fails(capsys, "resume", "here", "--chunk", "1")
+
+
+def test_a_warning_is_shown_once(capsys):
+    with progress.shown_warnings(Console()):
+        warnings.simplefilter("always")
+        for place in "abb":
+            warnings.warn_explicit("One.", UserWarning, place, 1)
+        warnings.warn("Two.", stacklevel=1)
+    assert capsys.readouterr().out == "Warning: One.\nWarning: Two.\n"
+
+
 def test_unknown_command_and_missing_study(capsys, tmp_path):
     assert "Unknown command 'trian'; nearest: train" in fails(capsys, "trian")
     assert "Expected a study, TensorBoard" in fails(capsys, "report", str(tmp_path))
+
+
+def numbers_and_choices():
+    """Command lines, each with an option that is a number or a choice, and its name."""
+    for command, (kind, _) in cli.COMMANDS.items():
+        for option, hint in typing.get_type_hints(kind).items():
+            options = {*typing.get_args(hint), hint}
+            choices = {typing.get_origin(one) for one in options}
+            if command != "list" and (
+                options & {int, float} or typing.Literal in choices
+            ):
+                yield f"{command} x --{option.replace('_', '-')}", option
+
+
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [*numbers_and_choices(), ("list", "what")],
+)
+def test_each_bad_number_or_choice_is_one_line(line, option, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "with_fields", lambda kind: kind)  # It takes its time.
+    told = fails(capsys, *line.split(), "many")
+    assert re.fullmatch(f"Expected {option} to be .*, got 'many'.", told)
+
+
+def test_numbers_and_choices_are_read_by_their_kind():
+    given = "--rollouts greedy --alpha 1e-1 --resamples 4e1 --target 3"
+    command = cli.parse_command(("report", "x", *given.split()))
+    found = command.rollouts, command.alpha, command.resamples, command.target
+    assert found == ("greedy", 0.1, 40, "3")
+    assert cli.parse_command(("tune", "x", "--rungs", "2")).num_rungs == 2
+    given = "--memory-gib none --log csv --log a,b"
+    command = cli.parse_command(("train", "x", *given.split()))
+    assert (command.memory_gib, command.log) == (None, ("csv", "a,b"))
 
 
 def test_a_failure_is_one_line_too(capsys, monkeypatch):
@@ -356,6 +416,11 @@ def test_an_environment_in_a_file_is_trained_resumed_and_reported(
         assert cli.main(("resume", str(output))) == 130
     told = capsys.readouterr().out
     assert told.count(f" updates; `purejaxppo resume {output}` goes on.\n") == 2
+    partly = f"Incomplete: the study in {output} stopped after "
+    assert told.count(f"Warning: {partly}") == 2
+    assert partly in (output / "report.md").read_text()
+    assert cli.main(("report", str(output))) == 0
+    assert f"Warning: {partly}" in " ".join(capsys.readouterr().out.split())
     assert 0 < store.read_results(output).sizes["update"] < 12
     assert store.read_job(output / "config.toml").env == env
     assert cli.main(("train", "--resume", "--output", str(output))) == 0
@@ -369,6 +434,58 @@ def test_an_environment_in_a_file_is_trained_resumed_and_reported(
     config = ("--config", str(output / "config.toml"), "--output", "again")
     assert cli.main(("train", *config)) == 0
     assert store.read_results(Path("again")).identical(results)
+
+
+STOPPED = """
+import gc, os, signal, sys
+from purejaxppo import cli
+from purejaxppo.study import running
+
+def lose(*_):
+    gc.callbacks.remove(lose)
+    os.kill(os.getpid(), signal.SIGINT)
+
+def plan(*_, **__):
+    gc.callbacks.append(lose)  # As XLA's, out of which no exception comes.
+    gc.collect()
+    while True:
+        pass
+
+running.Work._plan = plan
+cli.program()
+"""
+
+
+def test_what_is_stopped_before_the_training_says_so_and_leaves_nothing(tmp_path):
+    code = [sys.executable, "-c", STOPPED, "train", "CartPole-v1", *TINY]
+    environment = {**os.environ, "PYTHONPATH": os.getcwd(), "JAX_PLATFORMS": "cpu"}
+    shown = subprocess.run(
+        code, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60
+    )
+    assert shown.stderr == "Stopped before the training began.\n"
+    assert shown.returncode == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_ctrl_c_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    def run(self, *, on_status, **_):
+        on_status(Status(1, 3, 9, seconds=1.0))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Study, "run", run)
+    output = tmp_path / "study"
+    assert cli.main(("train", "CartPole-v1", *TINY, "--output", str(output))) == 130
+    told = f"Stopped; `purejaxppo resume {output}` goes on.\n"
+    assert capsys.readouterr().err == told
+
+
+def test_what_else_is_stopped_says_so(capsys, monkeypatch):
+    def stop(command):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, "list", (listings.List, stop))
+    assert cli.main(["list"]) == 130
+    assert capsys.readouterr().err == "Stopped.\n"
 
 
 CHECK = ("--num-envs", "2", "--num-steps", "8")

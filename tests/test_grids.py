@@ -276,13 +276,21 @@ def test_dotted_names_need_no_quotes():
             "linear(1, 2, 8), got 'linear(1, 2, 2.5)'.",
         ),
         (
+            {"grid": {"a": "log(1e-2, 1e-4, 4)"}},
+            "Expected the range of a to be 0 < low < high, got 0.01 and 0.0001.",
+        ),
+        (
+            {"zip": {"a": "log(1, 2, 0)"}},
+            "Expected a to have at least 2 values, got 0.",
+        ),
+        (
             {"sample": {"a": "log(1, 2, 3)", "num_settings": 1}},
             "Expected the range of a, which is sampled, to be log(LOW, HIGH), got "
             "'log(1, 2, 3)'.",
         ),
         (
             {"grid": {"a": "cubic(1, 2, 3)"}},
-            "Expected a range to be log(LOW, HIGH, NUMBER) or linear(LOW, HIGH, "
+            "Expected the range of a to be log(LOW, HIGH, NUMBER) or linear(LOW, HIGH, "
             "NUMBER), without NUMBER where it is sampled, got 'cubic(1, 2, 3)'.",
         ),
     ],
@@ -292,10 +300,10 @@ def test_bad_tables(tables, expected):
 
 
 def test_ranges_in_texts():
-    assert read_range(" log(1, 1e2,3) ") == ("log", [1.0, 100.0, 3.0])
-    assert read_range("tanh") is None
+    assert read_range("a", " log(1, 1e2,3) ") == ("log", [1.0, 100.0, 3.0])
+    assert read_range("a", "tanh") is None
     for text in ("log()", "log(1)", "log(a, 2, 3)", "log(1, 2, 3, 4)"):
-        assert "Expected a range to be" in message(read_range, text)
+        assert "Expected the range of a to be" in message(read_range, "a", text)
 
 
 @pytest.mark.parametrize(
@@ -335,7 +343,20 @@ def test_options_are_read_by_their_field_s_type(text, values):
         ("gamma=a", "Expected gamma to be FLOAT, got 'a'."),
         ("gamma=1,", "Expected gamma to be FLOAT, got ''."),
         ("env.gravity=1,,2", "Expected a value of env.gravity, got '1,,2'."),
-        ("gamma=log(1)", "Expected a range to be log(LOW"),
+        ("gamma=log(1)", "Expected the range of gamma to be log(LOW"),
+        ("gamma=lg(1,2)", "Expected the range of gamma to be log(LOW"),
+        (
+            "network.widths=[[32,32],[64,64]]",
+            "Expected the values of network.widths without brackets, lists of them "
+            "apart by semicolons, as in network.widths=1,2;3,4, got '[[32,32],",
+        ),
+        ("gamma=[.9,1]", "Expected the values of gamma without brackets, lists of"),
+        (
+            "env=a,b",
+            "Expected --zip of a field, got env: environments are a study each",
+        ),
+        ("seed=1,2", "Expected --zip of a field, got seed: --num-seeds and --seed"),
+        ("num-seeds=1", "Expected --zip of a field, got num_seeds: --num-seeds is"),
     ],
 )
 def test_bad_options(text, expected):
@@ -352,7 +373,7 @@ def test_options_make_tables():
     assert parse_tables([], [], [], None, 0) == {}
     twice = ["gamma=0.9", "gamma=0.99"]
     assert message(parse_tables, twice, [], [], None, 0) == (
-        "Expected each field once in --grid, got one twice."
+        "Expected each field once in --grid, got gamma twice."
     )
     together = "Expected --sample and --num-samples together, got only one."
     assert message(parse_tables, [], [], ["gamma=0.9"], None, 0) == together

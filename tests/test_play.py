@@ -324,12 +324,24 @@ def test_play_says_what_came_of_it(exported, tmp_path, capsys):
     )
 
 
+def test_a_gif_that_cannot_be_written_is_told_first(exported, tmp_path, monkeypatch):
+    folder, _ = exported
+    monkeypatch.delattr("purejaxppo.commands.exports.play")
+    command = Play(folder / "policy", output=tmp_path / "nowhere" / "x.gif")
+    assert fails(run_play, command) == (
+        f"Expected output {command.output} to be writable: No such file or directory."
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_play_takes_an_exported_directory(exported, capsys):
     folder, _ = exported
     assert run_play(Play(folder / "policy", episodes=1, max_frames=0)) == 0
     printed = capsys.readouterr().out
     assert "run 1 after 10 updates" in " ".join(printed.split())
-    assert "nan" in printed and "First episode" not in printed
+    assert "CartPole-v1" in printed and ": 1 episode, greedy" in printed
+    assert "n/a" in printed and "nan" not in printed
+    assert "First episode" not in printed
     message = fails(run_play, Play(folder / "policy", run=1, max_frames=0))
     assert message == (
         f"Expected no run with {folder / 'policy'}, which holds one policy, got 1."

@@ -65,7 +65,7 @@ def leave(directory, env, changes=None, num_seeds=3, **given):
         )
     )
     store.write_job(directory, study.job)
-    facts = {"status": "incomplete", "updates": 10, "objects": study.objects}
+    facts = {"status": "complete", "updates": 10, "objects": study.objects}
     store.write_environment(directory, facts)
     kept = "params", "obs_statistics", "critic_scale"
     tree = {name: getattr(states, name) for name in kept}
@@ -551,8 +551,15 @@ def test_the_command_evaluates_and_prints_a_table(tmp_path, command):
     assert (code, printed) == (2, "")
     assert error.startswith(f"purejaxppo: error: Expected {tmp_path} to hold no eval")
     assert error.count("\n") == 1
-    code, _, _ = command(tmp_path, "--episodes", "2", "--seed", "3", "--overwrite")
+    facts = {"status": "incomplete", "updates": 10, "num_updates": 30}
+    store.write_environment(tmp_path, facts)
+    again = ("--episodes", "2", "--seed", "3", "--overwrite")
+    code, printed, _ = command(tmp_path, *again)
     assert code == 0
+    assert (
+        f"Warning: Incomplete: the study in {tmp_path} stopped after 10 of 30 updates."
+        in " ".join(printed.split())
+    )
     dataset = store.read_evaluation(tmp_path)
     assert dataset.attrs["episode_seed"] == 3
     assert (dataset.greedy_return == 15).all()

@@ -500,6 +500,11 @@ def test_the_table_fits_a_terminal(num_fields, tmp_path):
     assert "and 5 more in sweep.csv" in text
     assert "100000 [100000, 100000]" in text
     assert "0.0025" not in text  # Among equals the first ones come first.
+    table = sweeps.render_sweep(sweeps.rank(dataset, plan), "Cut", plan, "iqm", 200)
+    wide = Console(width=200, record=True, file=io.StringIO())
+    wide.print(table)
+    text = wide.export_text()
+    assert all(name in text for name in names[:num_fields]), text
 
 
 # --- The picture --------------------------------------------------------------------
@@ -600,6 +605,7 @@ def test_a_sweep_from_the_command_line(swept, capsys, tmp_path):
     seeds = ("--num-seeds", "2", "--seed", "5")
     command = ("sweep", ENV, *OPTIONS, *seeds, *SWEPT, "--output", output)
     out = printed(capsys, *command, "--yes", "--log", "csv")
+    assert "It was complete" not in out
     assert "16 runs (8 settings x 2 seeds) of envs.probes:Cut, 2,048 env steps" in out
     assert "8 settings. Final returns, ranked by iqm" in out
     job, wanted = store.read_job(tmp_path / "cut" / "config.toml"), swept[0].job
@@ -618,7 +624,8 @@ def test_a_sweep_from_the_command_line(swept, capsys, tmp_path):
     # What is complete is not trained again.
     out = printed(capsys, *command, "--resume", "--rank-by", "cvar")
     assert "ranked by cvar" in out
-    assert "8 settings" in printed(capsys, "resume", output)
+    assert "8 settings" in (out := printed(capsys, "resume", output))
+    assert "It was complete: nothing was left to train." in out
 
 
 def test_a_config_file_sweeps_again(swept, capsys, tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import importlib.util
+import io
 import json
 import os
 import socket
@@ -13,11 +14,12 @@ import time
 import numpy as np
 import optuna
 import pytest
+from rich.console import Console
 
 import purejaxppo as ppo
 from envs import probes
 from purejaxppo import cli, reliability
-from purejaxppo.commands import machine
+from purejaxppo.commands import machine, tunings
 from purejaxppo.fields import replace
 from purejaxppo.study import LogUniform, Study, Uniform, store
 from purejaxppo.study.segments import Segment
@@ -333,9 +335,28 @@ def test_an_output_is_of_one_search(tmp_path):
         claims.claim(tmp_path, "b", facts)
     with pytest.raises(ValueError, match=r"its env is 'A' and here it is 'B'; another"):
         claims.claim(tmp_path, "a", {**facts, "env": "B"})
+    with pytest.raises(ValueError, match="to hold no search, but it does; another --o"):
+        claims.check_no_search(tmp_path)
     (tmp_path / "search.json").write_text("{")
     with pytest.raises(ValueError, match=r"search\.json to say whose the output is"):
         claims.claim(tmp_path, "a", facts)
+
+
+def test_an_output_is_a_search_s_or_a_study_s(capsys, tmp_path):
+    output = ("--output", str(tmp_path))
+    store.write_job(tmp_path, store.Job("CartPole-v1", 1, 0, ppo.Config()))
+    assert fails(capsys, "tune", "CartPole-v1", *output) == (
+        f"Expected output {tmp_path} to hold no study, but it does; another --output "
+        "begins the search."
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
+    store.remove(tmp_path / "config.toml")
+    claims.claim(tmp_path, "a", {})
+    assert fails(capsys, "train", "CartPole-v1", *output) == (
+        f"Expected output {tmp_path} to hold no search, but it does; another --output "
+        "begins the study."
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["search.json"]
 
 
 def test_cma_es_learns_from_what_was_pruned():
@@ -636,6 +657,16 @@ def test_the_command_leaves_what_it_found(found, tmp_path, capsys):
     assert "its num_rungs is 3 and here it is 2" in again
 
 
+def test_values_are_shown_whole(found):
+    setting = {"learning_rate": 0.0006793, "ent_coef": 0.01234}
+    trials = [trial._replace(setting=setting) for trial in found[0].trials]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(tunings.render_tuned(found[0]._replace(trials=trials)))
+    text = console.export_text()
+    assert "learning_rate=0.0006793" in text and "ent_coef=0.01234" in text
+    assert "…" not in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -643,9 +674,12 @@ def test_the_command_leaves_what_it_found(found, tmp_path, capsys):
         ((), "Expected an environment"),
         (("CartPole-v1", "--sample", "gama=1,2"), "Unknown config field 'gama'"),
         (("CartPole-v1", "--sample", "gamma"), "--sample to be FIELD=VALUE,VALUE"),
-        (("CartPole-v1", "--sample", "gamma=log(1)"), "Expected a range to be log("),
+        (("CartPole-v1", "--sample", "gamma=log(1)"), "the range of gamma to be log("),
         (("CartPole-v1", "--sample", "gamma=log(.9,1,3)"), "range of gamma, which is"),
-        (("CartPole-v1", *["--sample", "gamma=.9,1"] * 2), "each field once in --samp"),
+        (
+            ("CartPole-v1", *["--sample", "gamma=.9,1"] * 2),
+            "in --sample, got gamma twice.",
+        ),
         (("CartPole-v1", "--objectiv", "iqm"), "nearest: objective"),
         (("CartPole-v1", "--objective", "icvar"), "Unknown objective 'icvar'; nearest"),
         (
@@ -653,6 +687,19 @@ def test_the_command_leaves_what_it_found(found, tmp_path, capsys):
             "at least 8 updates, for",
         ),
         (("CartPole-v1", "--preset", "sb4"), "Unknown preset 'sb4'; nearest: sb3"),
+        (
+            ("CartPole-v1", "--num-rungs", "0"),
+            "Expected num_rungs to be an integer >= 1, got 0.",
+        ),
+        (
+            ("CartPole-v1", "--objective", "optimality_gap"),
+            "Expected objective_target to be given for optimality_gap, got none; "
+            "--objective-target SCORE gives it.",
+        ),
+        (
+            ("CartPole-v1", "--objective-target", "3"),
+            "Expected objective_target to be given for optimality_gap alone, got 3 for",
+        ),
     ],
 )
 def test_bad_commands_are_one_line(arguments, message, capsys, tmp_path, monkeypatch):

@@ -14,8 +14,10 @@ from rich.text import Text
 
 from purejaxppo.commands import machine
 from purejaxppo.commands.options import Positional
+from purejaxppo.interchange.studies import incomplete
 from purejaxppo.labels import label
 from purejaxppo.reliability import mean, median
+from purejaxppo.reporting.words import counted
 from purejaxppo.study import MODES, Played, evaluate_study, store
 
 SHOWN = 20
@@ -52,7 +54,8 @@ def run_evaluate(command: Evaluate) -> int:
             on_status=show,
         )
     console.print(_outcomes(dataset))
-    for line in _faults(dataset):
+    notes = [f"Warning: {note}" for note in incomplete(command.directory)]
+    for line in (*notes, *_faults(dataset)):
         console.print(line, highlight=False)
     path = command.directory / store.EVALUATION
     console.print(f"Evaluation in {path}", highlight=False)
@@ -64,7 +67,10 @@ def _outcomes(dataset: Any) -> Table:
     if "settings" in dataset.attrs:
         return _settings(dataset)
     runs, episodes = dataset.sizes["run"], dataset.sizes["episode"]
-    facts = f"{runs} runs x {episodes:,} episodes after {dataset.updates:,} updates"
+    facts = (
+        f"{counted(runs)} x {counted(episodes, 'episode')} after "
+        f"{counted(dataset.updates, 'update')}"
+    )
     table = Table(title=Text(f"{dataset.env}: {facts}"), title_justify="left")
     table.add_column("statistic", style="bold", no_wrap=True)
     for mode in MODES:
@@ -90,8 +96,10 @@ def _settings(dataset: Any) -> Table:
     worth = np.asarray([mean(returns["greedy"][row]) for row in rows])
     table = Table(
         title=Text(
-            f"{dataset.env}: {len(rows)} settings x {rows[0].sum()} runs x "
-            f"{dataset.sizes['episode']:,} episodes; over runs, of their mean returns"
+            f"{dataset.env}: {counted(len(rows), 'setting')} x "
+            f"{counted(rows[0].sum())} x "
+            f"{counted(dataset.sizes['episode'], 'episode')}; over runs, of their mean "
+            "returns"
         ),
         title_justify="left",
     )

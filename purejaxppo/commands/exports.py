@@ -19,6 +19,7 @@ from purejaxppo.exporting.portable import PortablePolicy, make_portable
 from purejaxppo.exporting.reading import read_facts, read_policy
 from purejaxppo.exporting.writing import export_study
 from purejaxppo.labels import label
+from purejaxppo.reporting.words import NOTHING, counted
 from purejaxppo.study import load_run
 
 
@@ -110,13 +111,15 @@ def run_play(command: Play) -> int:
 
     Raises:
       ValueError: as `play` and `read_policy`, there is no such run, or the GIF is there
-        and not to be replaced.
+        and not to be replaced, or cannot be written.
     """
     path = command.output or command.directory / files.PICTURE
     if command.max_frames and path.exists() and not command.overwrite:
         raise ValueError(
             f"Expected output {path} not to be there; pass --overwrite to replace it."
         )
+    if command.max_frames:
+        _check_writable(path)
     machine.use_this_machine()
     policy = _policy(command)
     played = play(
@@ -140,6 +143,19 @@ def run_play(command: Play) -> int:
     return 0
 
 
+def _check_writable(path: Path) -> None:
+    """Refuse a file that cannot be written, and leave it as it was."""
+    is_new = not path.exists()
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise ValueError(
+            f"Expected output {path} to be writable: {error.strerror}."
+        ) from None
+    if is_new:
+        path.unlink()
+
+
 def _policy(command: Play) -> PortablePolicy:
     """The policy in the directory, a study's or one that was exported."""
     if not files.holds_policy(command.directory):
@@ -157,9 +173,11 @@ def _outcome(played: Played, max_steps: int) -> Table:
     for name in ("mean", "std", "lowest", "highest"):
         table.add_column(name, justify="right")
     for name, values in (("return", played.returns), ("length", played.lengths)):
-        std = values.std(ddof=1) if len(values) > 1 else float("nan")
-        figures = values.mean(), std, values.min(), values.max()
-        table.add_row(name, *(f"{x:.2f}" for x in figures))
+        std = f"{values.std(ddof=1):.2f}" if len(values) > 1 else NOTHING
+        mean, lowest, highest = (
+            f"{x:.2f}" for x in (values.mean(), values.min(), values.max())
+        )
+        table.add_row(name, mean, std, lowest, highest)
     if cut := int(played.cut.sum()):
         table.caption = f"{cut:,} cut after {max_steps:,} steps"
     return table
@@ -170,7 +188,7 @@ def _what(policy: PortablePolicy, command: Play) -> str:
     facts, mode = policy.facts, "sampled" if command.sampled else "greedy"
     return (
         f"{facts['env']} of gymnasium {gymnasium.__version__}: "
-        f"{command.episodes:,} episodes, {mode}, "
+        f"{counted(command.episodes, 'episode')}, {mode}, "
         f"run {facts['run']} after {facts['updates']:,} updates"
     )
 

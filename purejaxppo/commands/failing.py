@@ -5,6 +5,7 @@ then with a stack trace. What a process says of its failure is read by a thread 
 other one, which ends it with the same line.
 """
 
+import _thread
 import atexit
 import contextlib
 import json
@@ -12,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 
@@ -22,7 +23,8 @@ POLL = 0.5
 GRACE = 4 * POLL
 """Seconds in which each that fails, too, may say so itself."""
 
-STOPPED = "It was stopped."
+STOPPED = 130
+"""Exit code of what a person stopped."""
 
 _over = threading.Event()
 _speaking = threading.Lock()
@@ -58,12 +60,36 @@ def leave(code: int, line: str = "") -> int:
         if line:
             _say(line)
     if jax.distributed.is_initialized():
-        told = {"process": jax.process_index(), "code": code, "line": line or STOPPED}
+        told = {
+            "process": jax.process_index(),
+            "code": code,
+            "line": line or "It was stopped.",
+        }
         with contextlib.suppress(Exception):  # Another one was first.
             _client().key_value_set(f"{FAILED}/first", json.dumps(told))
         time.sleep(GRACE)
         _end(code)
     return code
+
+
+def hear_interrupts() -> None:
+    """Make Ctrl-C heard where Python ignores what is raised, as in JAX's callbacks."""
+    before = sys.unraisablehook
+
+    def hook(told: "sys.UnraisableHookArgs") -> None:
+        if issubclass(told.exc_type, KeyboardInterrupt):
+            threading.Timer(0.1, _thread.interrupt_main).start()
+        else:
+            before(told)
+
+    sys.unraisablehook = hook
+
+
+def end(code: int) -> NoReturn:
+    """End this process; one that was stopped without XLA, which aborts at its work."""
+    if code == STOPPED and not jax.distributed.is_initialized():
+        _exit(code)
+    sys.exit(code)
 
 
 def _watch(client: Any) -> None:
@@ -89,6 +115,10 @@ def _end(code: int) -> None:
     When all have spoken, the first one last: it serves the others what is told.
     """
     time.sleep(4 * POLL if jax.process_index() == 0 else 2 * POLL)
+    _exit(code)
+
+
+def _exit(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()

@@ -7,6 +7,13 @@ from purejaxppo.config import Config
 from purejaxppo.fields import Leaf, leaves, parse
 from purejaxppo.study.grids import read_range
 
+FIXED = {
+    "env": "environments are a study each, and `purejaxppo compare` compares them",
+    "seed": "--num-seeds and --seed say which seeds each setting has",
+    "num_seeds": "--num-seeds is of all settings",
+}
+"""What is no field, but may be taken for one -> what to do instead."""
+
 
 def parse_tables(
     grid: Sequence[str],
@@ -18,23 +25,36 @@ def parse_tables(
     """What `grids.from_tables` takes, from options' texts.
 
     Raises:
-      ValueError: a text is not FIELD=VALUES, or a value not of the field's type; or
-        there is a number of samples without fields, or the other way round.
+      ValueError: as `parse_fields`; or there is a number of samples without fields, or
+        the other way round.
     """
     given = {"grid": grid, "zip": zipped, "sample": sample}
-    tables = {
-        name: dict(parse_values(text, name) for text in texts)
-        for name, texts in given.items()
-        if texts
-    }
-    for name, texts in given.items():
-        if len(tables.get(name, {})) < len(texts):
-            raise ValueError(f"Expected each field once in --{name}, got one twice.")
+    tables = {name: parse_fields(texts, name) for name, texts in given.items() if texts}
     if (num_samples is None) == ("sample" in tables):
         raise ValueError("Expected --sample and --num-samples together, got only one.")
     if num_samples is not None:
         tables["sample"] |= {"num_settings": num_samples, "seed": sample_seed}
     return tables
+
+
+def parse_fields(texts: Sequence[str], option: str) -> dict[str, Any]:
+    """Fields and their values, from an option's texts.
+
+    >>> parse_fields(("gamma=0.9,0.99",), "sample")
+    {'gamma': [0.9, 0.99]}
+
+    Raises:
+      ValueError: as `parse_values`, or a field is given twice.
+    """
+    fields: dict[str, Any] = {}
+    for text in texts:
+        name, values = parse_values(text, option)
+        if name in fields:
+            raise ValueError(
+                f"Expected each field once in --{option}, got {name} twice."
+            )
+        fields[name] = values
+    return fields
 
 
 def parse_values(text: str, option: str) -> tuple[str, Any]:
@@ -46,7 +66,8 @@ def parse_values(text: str, option: str) -> tuple[str, Any]:
     ('network.widths', [(64, 64), (128, 128)])
 
     Raises:
-      ValueError: it is not FIELD=VALUES, or a value is not of the field's type.
+      ValueError: it is not FIELD=VALUES, or no field that has several values, or a
+        value is not of the field's type.
     """
     name, equals, values = text.partition("=")
     name = name.strip().replace("-", "_")
@@ -54,7 +75,14 @@ def parse_values(text: str, option: str) -> tuple[str, Any]:
         raise ValueError(
             f"Expected --{option} to be FIELD=VALUE,VALUE,..., got {text!r}."
         )
-    if read_range(values) is not None:
+    if name in FIXED:
+        raise ValueError(f"Expected --{option} of a field, got {name}: {FIXED[name]}.")
+    if values.strip().startswith(("[", "(")):
+        raise ValueError(
+            f"Expected the values of {name} without brackets, lists of them apart by "
+            f"semicolons, as in {name}=1,2;3,4, got {values!r}."
+        )
+    if read_range(name, values) is not None:
         return name, values
     leaf = next((leaf for leaf in leaves(Config) if leaf.name == name), None)
     parts = [part.strip() for part in _split(leaf, values)]

@@ -1,12 +1,19 @@
 """What the command line's options look like, and those of a config's fields."""
 
 import dataclasses
+import types
+import typing
 from typing import Annotated, Any
 
 import tyro
+from tyro.constructors import (
+    ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    PrimitiveTypeInfo,
+)
 
 from purejaxppo.config import SECTIONS, Config
-from purejaxppo.fields import Leaf, leaves, parse
+from purejaxppo.fields import FieldError, Leaf, leaves, parse
 
 Positional = tyro.conf.Positional
 
@@ -19,6 +26,62 @@ def option(metavar: str, default: str) -> Any:
 def needed(metavar: str) -> Any:
     """What the help text says of paths that must be given."""
     return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+
+
+AS_TEXT = ConstructorRegistry()
+"""Numbers and choices are left as texts by tyro, which tells of a bad one in a box."""
+
+
+class Unread(str):
+    """The text of a number or a choice, see `read`."""
+
+
+@AS_TEXT.primitive_rule
+def _as_text(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    leaf = _leaf("", info.type)
+    if leaf is None:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=leaf.metavar,
+        instance_from_str=lambda parts: Unread(parts[0]),
+        is_instance=lambda value: True,
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _leaf(name: str, kind: Any) -> Leaf | None:
+    """An option as a field, if it is a number or a choice."""
+    is_union = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    options = typing.get_args(kind) if is_union else (kind,)
+    of = next((option for option in options if option is not types.NoneType), None)
+    if of in (int, float):
+        return Leaf(name, kind, None, "")
+    if typing.get_origin(of) is typing.Literal:
+        return Leaf(name, str, None, "", typing.get_args(of))
+    return None
+
+
+def read(command: Any) -> Any:
+    """The command with its numbers and choices read from their texts.
+
+    Raises:
+      ValueError: a text is none of its kind.
+    """
+    hints = typing.get_type_hints(type(command))
+    names = [item.name for item in dataclasses.fields(command)]
+    unread = [name for name in names if isinstance(getattr(command, name), Unread)]
+    found = {name: _read(name, hints[name], getattr(command, name)) for name in unread}
+    return dataclasses.replace(command, **found)
+
+
+def _read(name: str, kind: Any, text: str) -> Any:
+    leaf = _leaf(name, kind)
+    assert leaf is not None  # Else it were not unread.
+    value = parse(leaf, str(text))
+    if leaf.choices and value not in leaf.choices:
+        raise FieldError("", name, f"be one of {', '.join(leaf.choices)}", value)
+    return value
 
 
 def texts(command: Any) -> dict[str, Any]:

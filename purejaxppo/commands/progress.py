@@ -27,15 +27,18 @@ class StudyProgress:
         self.task = self.bar.add_task(
             "compiling", total=None, speed="", episode_return=float("nan")
         )
+        self.is_training = False
 
     def __enter__(self) -> Callable[[Status], None]:
         return self.show
 
     def __exit__(self, *_: Any) -> None:
-        self.bar.stop()
+        if self.bar.live.is_started:  # Else it would print an empty line.
+            self.bar.stop()
 
     def show(self, status: Status) -> None:
         """Show how far a study is; the first status comes before compiling."""
+        self.is_training = status.seconds > 0
         self.bar.start()
         self.bar.update(
             self.task,
@@ -58,10 +61,13 @@ def _description(status: Status) -> str:
 
 @contextmanager
 def shown_warnings(console: Console) -> Iterator[None]:
-    """Show a warning as one line, without the place in the code."""
+    """Show each warning once, as one line, without the place in the code."""
+    told: set[str] = set()
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        console.print(f"Warning: {message}", highlight=False, markup=False)
+        if str(message) not in told:
+            told.add(str(message))
+            console.print(f"Warning: {message}", highlight=False, markup=False)
 
     with warnings.catch_warnings():
         warnings.showwarning = show

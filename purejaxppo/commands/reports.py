@@ -8,6 +8,7 @@ import tyro
 from rich.console import Console
 
 from purejaxppo.commands.options import Positional, needed, option
+from purejaxppo.interchange.studies import incomplete
 from purejaxppo.reliability import Definition, render
 from purejaxppo.reliability.analysis import Plan
 from purejaxppo.reporting import (
@@ -100,22 +101,24 @@ def run_report(command: Report) -> int:
             )
     for study, path, output in zip(studies, paths, outputs, strict=True):
         parts = write_report(study, output, plan)
-        for table in _tables(path, output, parts, plan):
+        for table in _tables(path, output, parts, plan, console.width):
             console.print(table)
-        for line in study.cautions:
+        for line in (*study.source.notes, *study.cautions):
             console.print(f"Warning: {line}", highlight=False)
         console.print(f"Report in {output / 'report.html'}", highlight=False)
     return 0
 
 
-def _tables(path: Path, output: Path, parts: list[Part], plan: Plan) -> list[Any]:
+def _tables(
+    path: Path, output: Path, parts: list[Part], plan: Plan, width: int
+) -> list[Any]:
     """Tables of each part, or of a sweep; a study's short report is written beside."""
     dataset = store.read_results(path) if store.holds_study(path) else None
     if dataset is not None and "settings" in dataset.attrs:
         ranked = write_sweep(output, dataset, plan)
-        return [render_sweep(ranked, dataset.attrs["env"], plan, "iqm")]
+        return [render_sweep(ranked, dataset.attrs["env"], plan, "iqm", width)]
     if dataset is not None:
-        write_brief(output, dataset, plan.alpha)
+        write_brief(output, dataset, plan.alpha, incomplete(path))
     return [render(part.analysis.summary, part.name) for part in parts]
 
 

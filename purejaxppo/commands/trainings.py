@@ -2,20 +2,22 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 
-from purejaxppo.commands import machine
+from purejaxppo.commands import failing, machine
 from purejaxppo.commands.grids import parse_tables
 from purejaxppo.commands.options import Positional, given_fields, needed, option
 from purejaxppo.commands.planning import confirm, render_plan
 from purejaxppo.commands.progress import StudyProgress, shown_warnings
 from purejaxppo.config import Config
-from purejaxppo.fields import replace
+from purejaxppo.fields import FieldError, replace
+from purejaxppo.interchange.studies import incomplete
 from purejaxppo.loggers import make_loggers
 from purejaxppo.presets import make_preset
 from purejaxppo.reliability import render
@@ -28,6 +30,7 @@ from purejaxppo.study import Means, Plan, Study, hosts, store
 from purejaxppo.study.grids import Setting, from_tables
 from purejaxppo.study.groups import configured
 from purejaxppo.study.loading import read_study
+from purejaxppo.tuning.claims import check_no_search
 
 Texts = tyro.conf.UseAppendAction[tuple[str, ...]]
 """An option that may be given several times."""
@@ -54,8 +57,8 @@ class Using:
     """Which of them this is, from 0 on."""
     allow_changes: bool = False
     """Resume with other versions, code or devices, at the price of other bits."""
-    log: Annotated[str, option("csv,tensorboard,wandb", "none")] = "none"
-    """Where the metrics are logged besides, as the training goes."""
+    log: Annotated[Texts, option("csv,tensorboard,wandb", "none")] = ()
+    """Where the metrics are logged besides, as the training goes. Repeatable."""
     alpha: float = 0.25
     """Share of the runs that make the report's tail."""
 
@@ -147,6 +150,7 @@ def _run(command: Training) -> int:
     study = make_study(command)
     if isinstance(command, Sweep) and study.grid is None:
         raise ValueError("Expected --grid, --zip or --sample, got none.")
+    check_no_search(Path(study.output or ""))
     _use_machine(command)
     if command.dry_run:
         return _dry_run(study, _means(command))
@@ -184,12 +188,14 @@ def make_job(
       settings: of a grid; those of the file if there are none.
 
     Raises:
-      ValueError: both are given; a field is unknown or out of range; or no environment
-        is given.
+      ValueError: both are given; the file is a directory; a field is unknown or out of
+        range; or no environment is given.
     """
     preset = command.preset
     if path is not None and preset is not None:
         raise ValueError("Expected at most one of --preset and --config, got both.")
+    if path is not None and path.is_dir():
+        raise ValueError(f"Expected --config to be a file, got the directory {path}.")
     start = Config() if preset is None else make_preset(preset)
     job = store.Job("", 1, 0, start) if path is None else store.read_job(path)
     env = command.env or job.env
@@ -250,9 +256,11 @@ def folder(env: str) -> str:
 
 
 def _means(command: Using) -> Means:
-    return Means(
-        **{item.name: getattr(command, item.name) for item in dataclasses.fields(Means)}
-    )
+    names = [item.name for item in dataclasses.fields(Means)]
+    try:
+        return Means(**{name: getattr(command, name) for name in names})
+    except FieldError as error:  # Options have no owner.
+        raise FieldError("", error.name, error.expected, error.value) from None
 
 
 def _dry_run(study: Study, means: Means) -> int:
@@ -266,15 +274,17 @@ def _dry_run(study: Study, means: Means) -> int:
 def _show_groups(study: Study, console: Console) -> None:
     """Say how often there is to be compiled, before it begins."""
     if study.grid is not None:
-        groups = counted(len(study.groups), "group")
-        console.print(f"{groups} of settings, one compilation each.", highlight=False)
+        number = len(study.groups)
+        how = "one compilation" if number == 1 else "one compilation each"
+        told = f"{counted(number, 'group')} of settings, {how}."
+        console.print(told, highlight=False)
 
 
 def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> int:
     """Train a study, show and write what came out."""
     console = Console(quiet=not hosts.is_first())
     directory = Path(study.output or "")
-    loggers = make_loggers(command.log)
+    loggers = make_loggers(",".join(command.log))
     progress = StudyProgress(console)
 
     def show_plan(plan: Plan) -> None:
@@ -284,7 +294,7 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
             confirm(plan, console)
 
     _show_groups(study, console)
-    with shown_warnings(console), progress as show:
+    with shown_warnings(console), progress as show, _told_if_stopped(progress, study):
         dataset = study.run(
             overwrite=overwrite,
             resume=resume,
@@ -300,6 +310,8 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
     console.print(f"Study in {directory}", highlight=False)
     facts = store.read_environment(directory)
     if facts["status"] == "complete":
+        if not progress.is_training:
+            console.print("It was complete: nothing was left to train.")
         return 0
     if study.grid is None:
         done = f"{facts['updates']} of {facts['num_updates']} updates"
@@ -308,19 +320,34 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
         done = f"{dataset['updates'].values.sum() / total:.0%} of all updates"
     goes_on = f"`purejaxppo resume {directory}` goes on"
     console.print(f"Stopped after {done}; {goes_on}.", highlight=False, soft_wrap=True)
-    return 130
+    return failing.STOPPED
+
+
+@contextmanager
+def _told_if_stopped(progress: StudyProgress, study: Study) -> Iterator[None]:
+    """Say where a study is that was stopped at once, and not after its segment."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        told = "Stopped before the training began."
+        if progress.is_training:
+            told = f"Stopped; `purejaxppo resume {study.output}` goes on."
+        raise KeyboardInterrupt(told) from None
 
 
 def _show(console: Console, directory: Path, dataset: Any, command: Using) -> None:
     """Write the short report, or that of a sweep, and show its tables."""
+    notes = incomplete(directory)
     if "settings" in dataset.attrs:
         plan = Analysis(alpha=command.alpha)
         by = getattr(command, "rank_by", "iqm")
         ranked = write_sweep(directory, dataset, plan, by)
-        console.print(render_sweep(ranked, dataset.attrs["env"], plan, by))
+        console.print(
+            render_sweep(ranked, dataset.attrs["env"], plan, by, console.width)
+        )
     else:
-        write_brief(directory, dataset, command.alpha)
+        write_brief(directory, dataset, command.alpha, notes)
         for name, summary in summaries(dataset, command.alpha).items():
             console.print(render(summary, name))
-    for line in cautions(dataset):
-        console.print(line, highlight=False)
+    for line in (*(f"Warning: {note}" for note in notes), *cautions(dataset)):
+        console.print(line, highlight=False, soft_wrap=True)

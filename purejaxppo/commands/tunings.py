@@ -4,18 +4,20 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
+import tyro
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from purejaxppo.commands import machine
-from purejaxppo.commands.grids import parse_values
+from purejaxppo.commands import failing, machine
+from purejaxppo.commands.grids import parse_fields
 from purejaxppo.commands.options import option
 from purejaxppo.commands.progress import StudyProgress, shown_warnings
 from purejaxppo.commands.trainings import Texts, Wanted, folder, make_job
 from purejaxppo.labels import label
+from purejaxppo.reporting.words import counted
 from purejaxppo.study import Status
 from purejaxppo.tuning import Progress, Search, Tuned
 from purejaxppo.tuning.storing import check_sampler
@@ -50,7 +52,7 @@ class Tune(Wanted):
     """Settings that are tried, by all workers together."""
     batch: int = 16
     """Settings that are trained at once."""
-    rungs: int = 4
+    num_rungs: Annotated[int, tyro.conf.arg(aliases=["--rungs"])] = 4
     """How often a batch is judged on its way; 1 prunes nothing."""
     eta: int = 2
     """At each rung, one of so many settings goes on, for so many times the updates."""
@@ -75,7 +77,7 @@ def run_tune(command: Tune) -> int:
         tuned = _run(search, console)
     except KeyboardInterrupt:
         console.print("Stopped; the same command goes on.")
-        return 130
+        return failing.STOPPED
     console.print(render_tuned(tuned))
     for line in summary(tuned):
         console.print(line, highlight=False, markup=False)
@@ -103,7 +105,7 @@ def make_search(command: Tune) -> Search:
     """The search that arguments ask for.
 
     Raises:
-      ValueError: as `make_job`, `parse_values` and `Search` say; or --config has a
+      ValueError: as `make_job`, `parse_fields` and `Search` say; or --config has a
         grid.
     """
     check_sampler(command.sampler)
@@ -120,27 +122,11 @@ def make_search(command: Tune) -> Search:
         "config": job.config,
         "env": job.env,
         "seed": job.seed,
-        "space": parse_space(command.sample) or None,
+        "space": parse_fields(command.sample, "sample") or None,
         "num_seeds": SEEDS if command.num_seeds is None else command.num_seeds,
-        "num_rungs": command.rungs,
         "output": command.output or Path("runs") / f"tune-{folder(job.env)}",
     }
     return Search(**given)
-
-
-def parse_space(texts: Texts) -> dict[str, Any]:
-    """Fields and what they are drawn from, from options' texts.
-
-    >>> parse_space(("gamma=0.9,0.99",))
-    {'gamma': [0.9, 0.99]}
-
-    Raises:
-      ValueError: a text is not FIELD=VALUES, or a field is given twice.
-    """
-    space = dict(parse_values(text, "sample") for text in texts)
-    if len(space) < len(texts):
-        raise ValueError("Expected each field once in --sample, got one twice.")
-    return space
 
 
 def render_tuned(tuned: Tuned) -> Table:
@@ -148,7 +134,8 @@ def render_tuned(tuned: Tuned) -> Table:
     more = len(tuned.trials) - SHOWN
     table = Table(
         title=Text(
-            f"{tuned.env}: {len(tuned.trials)} settings x {tuned.num_seeds} seeds, by "
+            f"{tuned.env}: {counted(len(tuned.trials), 'setting')} x "
+            f"{counted(tuned.num_seeds, 'seed')}, by "
             f"{tuned.goal.title}"
         ),
         title_justify="left",
@@ -157,8 +144,10 @@ def render_tuned(tuned: Tuned) -> Table:
     fixed = len(header(tuned)) - len(tuned.space)
     for i, name in enumerate(header(tuned)[:fixed]):
         side = "left" if i == 1 else "right"
-        table.add_column(Text(name), justify=side, no_wrap=True)
-    table.add_column("setting")
+        # In several lines, which leaves room for the settings.
+        head = Text(name.replace(" ", "\n"))
+        table.add_column(head, justify=side, no_wrap=True)
+    table.add_column("setting", overflow="fold")
     for trial in tuned.trials[:SHOWN]:
         cells = row(tuned, trial)[:fixed]
         table.add_row(*map(Text, (*cells, label(trial.setting))))
@@ -186,7 +175,8 @@ class SearchProgress:
         return self.show
 
     def __exit__(self, *_: Any) -> None:
-        self.bar.stop()
+        if self.bar.live.is_started:  # Else it would print an empty line.
+            self.bar.stop()
 
     def show(self, progress: Progress) -> None:
         """Show how far a search is."""

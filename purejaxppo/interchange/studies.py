@@ -191,9 +191,16 @@ def _variable(dataset: "xarray.Dataset", name: str, path: Path) -> np.ndarray:
 
 
 def _warn_if_incomplete(directory: Path) -> None:
+    for line in incomplete(directory):
+        warn(line)
+
+
+def incomplete(directory: Path) -> list[str]:
+    """A sentence for a study that was stopped; none for one that is complete."""
     facts = store.read_environment(directory)
-    if facts["status"] != "complete":
-        warn(
-            f"Incomplete: the study in {directory} stopped after {facts['updates']} of "
-            f"{facts['num_updates']} updates."
-        )
+    if facts["status"] == "complete":
+        return []
+    return [
+        f"Incomplete: the study in {directory} stopped after {facts['updates']} of "
+        f"{facts['num_updates']} updates."
+    ]

@@ -1,6 +1,7 @@
 """From a study's results to a short report: `report.md`, a picture of each curve."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,15 +69,20 @@ def _collapsed(dataset: "xarray.Dataset") -> np.ndarray:
     return np.asarray(entropy_collapsed(entropy, dims))
 
 
-def write_brief(directory: Path, dataset: "xarray.Dataset", alpha: float) -> None:
-    """Write `report.md` and a picture of each curve into the study's directory."""
+def write_brief(
+    directory: Path,
+    dataset: "xarray.Dataset",
+    alpha: float,
+    notes: Sequence[str] = (),
+) -> None:
+    """Write `report.md`, with notes, and a picture of each curve into a directory."""
     env, steps = dataset.attrs["env"], dataset["env_steps"].values
     parts = [f"# {env}: {dataset.sizes['run']} runs of {steps[-1]:,} steps"]
     for name, summary in summaries(dataset, alpha).items():
         metric, picture = next((m, p) for m, (n, p) in CURVES.items() if n == name)
         draw(directory / picture, dataset, metric, alpha)
         parts += [markdown(summary, name), f"![{name}]({picture})"]
-    parts += cautions(dataset)
+    parts += [*notes, *cautions(dataset)]
     (directory / "report.md").write_text("\n\n".join(parts) + "\n")
 
 

@@ -10,6 +10,7 @@ from purejaxppo.reliability import Summary, aggregates, summarize
 from purejaxppo.reliability.analysis import Plan, score_intervals
 from purejaxppo.reliability.curves import final_performance
 from purejaxppo.reliability.intervals import Interval
+from purejaxppo.reporting.words import counted
 from purejaxppo.study.grids import Setting
 from purejaxppo.study.results import runs_of_setting
 
@@ -29,7 +30,7 @@ SHOWN = 20
 TOGETHER = "setting"
 """Column that all fields share in the terminal where there is no room for each."""
 
-ROOM, BORDER = 80, 3
+WIDTH, BORDER = 80, 3
 """Characters of a terminal's line, and of what is between two columns."""
 
 
@@ -130,7 +131,7 @@ def write_sweep(
     head, rows = _columns(ranked, plan), [_cells(one) for one in ranked]
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
     env, runs = dataset.attrs["env"], dataset.sizes["run"]
-    title = f"# {env}: {len(ranked)} settings, {runs} runs"
+    title = f"# {env}: {counted(len(ranked), 'setting')}, {counted(runs)}"
     parts = [
         title,
         _how(ranked, plan, by),
@@ -151,14 +152,18 @@ def write_sweep(
     return ranked
 
 
-def render_sweep(ranked: list[Ranked], env: str, plan: Plan, by: str) -> "Table":
-    """The best settings as a table for the terminal."""
+def render_sweep(
+    ranked: list[Ranked], env: str, plan: Plan, by: str, width: int = WIDTH
+) -> "Table":
+    """The best settings as a table for a terminal of some width."""
     from rich.table import Table
     from rich.text import Text
 
     more = len(ranked) - SHOWN
     table = Table(
-        title=Text(f"{env}: {len(ranked)} settings. {_how(ranked, plan, by)}"),
+        title=Text(
+            f"{env}: {counted(len(ranked), 'setting')}. {_how(ranked, plan, by)}"
+        ),
         title_justify="left",
         caption=Text(f"and {more} more in {SWEEP}.csv" if more > 0 else ""),
     )
@@ -172,12 +177,13 @@ def render_sweep(ranked: list[Ranked], env: str, plan: Plan, by: str) -> "Table"
     columns = zip(names, *rows, strict=True)
     taken = sum(_width(*column, whole=True) + BORDER for column in columns)
     taken += len(str(len(ranked))) + BORDER + 1  # The numbers' column.
-    fields = _field_columns(best, ROOM - taken)
+    fields = _field_columns(best, width - taken)
+    whole = _sum(fields, whole=True) <= width - taken
     table.add_column("#", no_wrap=True)
     for name, column in fields.items():
-        # Fields' names are folded, their values are not.
-        width = None if name == TOGETHER else _width(name, *column)
-        table.add_column(Text(name), width=width, overflow="fold")
+        # Without room fields' names are folded, their values are not.
+        fixed = None if name == TOGETHER else _width(name, *column, whole=whole)
+        table.add_column(Text(name), width=fixed, overflow="fold")
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     for one, *values, row in zip(best, *fields.values(), rows, strict=True):
@@ -190,9 +196,14 @@ def _field_columns(ranked: list[Ranked], room: int) -> dict[str, list[str]]:
     columns = {
         name: [shown(one.setting[name]) for one in ranked] for name in ranked[0].setting
     }
-    if sum(_width(name, *column) + BORDER for name, column in columns.items()) <= room:
+    if _sum(columns) <= room:
         return columns
     return {TOGETHER: [label(one.setting) for one in ranked]}
+
+
+def _sum(columns: dict[str, list[str]], whole: bool = False) -> int:
+    """Characters of all columns together, see `_width`."""
+    return sum(_width(name, *of, whole=whole) + BORDER for name, of in columns.items())
 
 
 def _width(name: str, *column: str, whole: bool = False) -> int:

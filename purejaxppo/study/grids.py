@@ -146,9 +146,7 @@ def log_range(low: float, high: float, num: int) -> list[float]:
     Raises:
       ValueError: the bounds are not 0 < low < high, or `num` is below 2.
     """
-    check_domain("log_range", LogUniform(low, high))
-    _check_num("log_range", num)
-    return _spaced(LogUniform(low, high), num)
+    return _spaced("log_range", LogUniform(low, high), num)
 
 
 def linear_range(low: float, high: float, num: int) -> list[float]:
@@ -160,9 +158,7 @@ def linear_range(low: float, high: float, num: int) -> list[float]:
     Raises:
       ValueError: the bounds are not low < high, or `num` is below 2.
     """
-    check_domain("linear_range", Uniform(low, high))
-    _check_num("linear_range", num)
-    return _spaced(Uniform(low, high), num)
+    return _spaced("linear_range", Uniform(low, high), num)
 
 
 def settings_of(grid: Grid | None) -> tuple[Setting, ...]:
@@ -231,14 +227,14 @@ def _dotted(table: Any, prefix: str) -> dict[str, Any]:
     return flat
 
 
-RANGES = {"log": (LogUniform, log_range), "linear": (Uniform, linear_range)}
-"""Name of a range -> what it is for `sampled`, and what for a grid."""
+RANGES = {"log": LogUniform, "linear": Uniform}
+"""Name of a range -> what it is."""
 
 
-def read_range(text: str) -> tuple[str, list[float]] | None:
-    """The name and the numbers of a range; None of any other text.
+def read_range(field: str, text: str) -> tuple[str, list[float]] | None:
+    """The name and the numbers of a field's range; None of any other text.
 
-    >>> read_range("log(1e-5, 1e-2, 8)")
+    >>> read_range("learning_rate", "log(1e-5, 1e-2, 8)")
     ('log', [1e-05, 0.01, 8.0])
 
     Raises:
@@ -254,14 +250,14 @@ def read_range(text: str) -> tuple[str, list[float]] | None:
         numbers = []
     if name not in RANGES or len(numbers) not in (2, 3):
         raise ValueError(
-            f"Expected a range to be log(LOW, HIGH, NUMBER) or linear(LOW, HIGH, "
-            f"NUMBER), without NUMBER where it is sampled, got {text!r}."
+            f"Expected the range of {field} to be log(LOW, HIGH, NUMBER) or linear("
+            f"LOW, HIGH, NUMBER), without NUMBER where it is sampled, got {text!r}."
         )
     return name, numbers
 
 
 def _values(field: str, given: Any) -> Sequence[Any]:
-    found = read_range(given) if isinstance(given, str) else None
+    found = read_range(field, given) if isinstance(given, str) else None
     if found is None:
         return given
     name, numbers = found
@@ -270,7 +266,8 @@ def _values(field: str, given: Any) -> Sequence[Any]:
             f"Expected the range of {field} to have a number of values, as in "
             f"{name}({numbers[0]:g}, {numbers[1]:g}, 8), got {given!r}."
         )
-    return RANGES[name][1](numbers[0], numbers[1], int(numbers[2]))
+    low, high, number = numbers
+    return _spaced(field, RANGES[name](low, high), int(number))
 
 
 def domain_of(field: str, given: Any) -> Domain:
@@ -282,7 +279,7 @@ def domain_of(field: str, given: Any) -> Domain:
     Raises:
       ValueError: the text looks like a range of two numbers, and is none.
     """
-    found = read_range(given) if isinstance(given, str) else None
+    found = read_range(field, given) if isinstance(given, str) else None
     if found is None:
         return given
     name, numbers = found
@@ -291,7 +288,7 @@ def domain_of(field: str, given: Any) -> Domain:
             f"Expected the range of {field}, which is sampled, to be {name}(LOW, "
             f"HIGH), got {given!r}."
         )
-    return RANGES[name][0](*numbers)
+    return RANGES[name](*numbers)
 
 
 def check_size(number: int) -> None:
@@ -348,7 +345,12 @@ def _drawn(domain: Domain, quantile: float) -> Any:
     return domain[int(quantile * len(domain))]
 
 
-def _spaced(domain: Uniform | LogUniform, num: int) -> list[float]:
+def _spaced(name: str, domain: Uniform | LogUniform, num: int) -> list[float]:
+    """So many values of a range, checked."""
+    check_domain(name, domain)
+    if num < 2:
+        raise ValueError(f"Expected {name} to have at least 2 values, got {num}.")
+    check_size(num)
     inner = [_rounded(domain.at(i / (num - 1))) for i in range(1, num - 1)]
     return [float(domain.low), *inner, float(domain.high)]
 
@@ -356,12 +358,6 @@ def _spaced(domain: Uniform | LogUniform, num: int) -> list[float]:
 def _rounded(value: float) -> float:
     """To 12 digits: 0.01 rather than 0.010000000000000002 in files and labels."""
     return float(f"{value:.12g}")
-
-
-def _check_num(name: str, num: int) -> None:
-    if num < 2:
-        raise ValueError(f"Expected {name} to have at least 2 values, got {num}.")
-    check_size(num)
 
 
 def _check_whole(name: str, number: Any, least: int) -> None:

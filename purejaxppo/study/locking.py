@@ -19,11 +19,15 @@ def locked(directory: Path) -> Iterator[None]:
     The operating system lets go of it when the process ends, however it ends.
 
     Raises:
-      ValueError: another process holds it, or it cannot be written.
+      ValueError: another process holds it, or it is a file, or cannot be written.
     """
     try:
         made = store.make_folder(directory)
         file = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except FileExistsError:
+        raise ValueError(
+            f"Expected output {directory} to be a directory, got a file."
+        ) from None
     except OSError as error:
         raise ValueError(
             f"Expected output {directory} to be writable: {error.strerror}."

@@ -6,10 +6,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from purejaxppo.study import store
+
 SEARCH = "search.json"
 """File in the output: which study it is of, and what is tuned."""
 
 STUDY, FACTS = "study_name", "tuning"
+
+
+def check_no_search(directory: Path) -> None:
+    """Refuse a search's folder for something else.
+
+    Raises:
+      ValueError: it is one.
+    """
+    if (directory / SEARCH).exists():
+        raise ValueError(
+            f"Expected output {directory} to hold no search, but it does; another "
+            "--output begins the study."
+        )
 
 
 def claim(directory: Path, name: str, facts: Mapping[str, Any]) -> None:
@@ -21,8 +36,13 @@ def claim(directory: Path, name: str, facts: Mapping[str, Any]) -> None:
       facts: what is tuned.
 
     Raises:
-      ValueError: it is another search's, or what says so cannot be read.
+      ValueError: it is another search's, or a study's, or what says so cannot be read.
     """
+    if store.holds_study(directory):
+        raise ValueError(
+            f"Expected output {directory} to hold no study, but it does; another "
+            "--output begins the search."
+        )
     path = directory / SEARCH
     if path.exists():
         whose, there = _read(path)

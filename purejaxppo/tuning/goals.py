@@ -116,11 +116,16 @@ def make_goal(name: str, alpha: float = 0.25, target: float | None = None) -> Go
     if name not in known:
         raise ValueError(f"Unknown objective {name!r}; {nearest(name, known)}.")
     check_alpha(alpha)
-    if (target is None) == (name == "optimality_gap"):
-        what = "none" if target is None else f"{target:g} for {name}"
+    needs_target = name == "optimality_gap"
+    if needs_target and target is None:
+        raise ValueError(
+            "Expected objective_target to be given for optimality_gap, got none; "
+            "--objective-target SCORE gives it."
+        )
+    if target is not None and not needs_target:
         raise ValueError(
             "Expected objective_target to be given for optimality_gap alone, got "
-            f"{what}."
+            f"{target:g} for {name}."
         )
     return Goal(name=name, alpha=alpha, target=target)
 
