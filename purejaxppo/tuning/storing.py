@@ -31,6 +31,9 @@ MOST_FAILURES = 3
 BEAT_SECONDS, SILENT_SECONDS = 30.0, 600.0
 """How often a worker says that it is there, and after which silence it is not."""
 
+BUSY = "already exists", "locked", "UNIQUE constraint failed"
+"""What SQLite says to workers that make the tables at the same moment."""
+
 SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler", "cmaes": "CmaEsSampler"}
 """Name of a sampler -> Optuna's class."""
 
@@ -107,7 +110,7 @@ def _storage(url: str | None) -> Any:
         try:
             return optuna.storages.RDBStorage(url, engine_kwargs=patient)
         except Exception as error:  # Another worker is at it, or it is no database.
-            if "already exists" not in str(error) and "locked" not in str(error):
+            if not any(text in str(error) for text in BUSY):
                 raise
             time.sleep(seconds)
     return optuna.storages.RDBStorage(url, engine_kwargs=patient)
