@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import tyro
 
-from purejaxppo.commands import failing
+from purejaxppo.commands import failing, stopping
 from purejaxppo.commands.evaluations import Evaluate, run_evaluate
 from purejaxppo.commands.exports import Export, Play, run_export, run_play
 from purejaxppo.commands.listings import Check, List, run_check, run_list
@@ -69,15 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, 2)
     except KeyboardInterrupt as stop:
         print(str(stop) or "Stopped.", file=sys.stderr)
-        return failing.leave(failing.STOPPED)
+        return failing.leave(stopping.STOPPED)
     except Exception as error:
         return _fail(error, 1)
 
 
 def program() -> NoReturn:
     """The command line as a process of its own, which it ends."""
-    failing.hear_interrupts()
-    failing.end(main())
+    stopping.hear_interrupts()
+    stopping.end(main())
 
 
 def _fail(error: Exception, code: int) -> int:

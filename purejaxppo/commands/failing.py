@@ -5,26 +5,23 @@ then with a stack trace. What a process says of its failure is read by a thread 
 other one, which ends it with the same line.
 """
 
-import _thread
 import atexit
 import contextlib
 import json
-import os
 import sys
 import threading
 import time
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
+
+from purejaxppo.commands.stopping import end_at_once
 
 FAILED = "purejaxppo/failed"
 POLL = 0.5
 """Seconds between looks."""
 GRACE = 4 * POLL
 """Seconds in which each that fails, too, may say so itself."""
-
-STOPPED = 130
-"""Exit code of what a person stopped."""
 
 _over = threading.Event()
 _speaking = threading.Lock()
@@ -72,26 +69,6 @@ def leave(code: int, line: str = "") -> int:
     return code
 
 
-def hear_interrupts() -> None:
-    """Make Ctrl-C heard where Python ignores what is raised, as in JAX's callbacks."""
-    before = sys.unraisablehook
-
-    def hook(told: "sys.UnraisableHookArgs") -> None:
-        if issubclass(told.exc_type, KeyboardInterrupt):
-            threading.Timer(0.1, _thread.interrupt_main).start()
-        else:
-            before(told)
-
-    sys.unraisablehook = hook
-
-
-def end(code: int) -> NoReturn:
-    """End this process; one that was stopped without XLA, which aborts at its work."""
-    if code == STOPPED and not jax.distributed.is_initialized():
-        _exit(code)
-    sys.exit(code)
-
-
 def _watch(client: Any) -> None:
     while not _over.wait(POLL):
         try:
@@ -115,14 +92,7 @@ def _end(code: int) -> None:
     When all have spoken, the first one last: it serves the others what is told.
     """
     time.sleep(4 * POLL if jax.process_index() == 0 else 2 * POLL)
-    _exit(code)
-
-
-def _exit(code: int) -> NoReturn:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
-    os._exit(code)
+    end_at_once(code)
 
 
 def _client() -> Any:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from purejaxppo.commands import failing, machine
+from purejaxppo.commands import machine, stopping
 from purejaxppo.commands.grids import parse_tables
 from purejaxppo.commands.options import Positional, given_fields, needed, option
 from purejaxppo.commands.planning import confirm, render_plan
@@ -320,7 +320,7 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
         done = f"{dataset['updates'].values.sum() / total:.0%} of all updates"
     goes_on = f"`purejaxppo resume {directory}` goes on"
     console.print(f"Stopped after {done}; {goes_on}.", highlight=False, soft_wrap=True)
-    return failing.STOPPED
+    return stopping.STOPPED
 
 
 @contextmanager

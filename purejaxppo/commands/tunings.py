@@ -11,7 +11,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from purejaxppo.commands import failing, machine
+from purejaxppo.commands import machine, stopping
 from purejaxppo.commands.grids import parse_fields
 from purejaxppo.commands.options import option
 from purejaxppo.commands.progress import StudyProgress, shown_warnings
@@ -77,7 +77,7 @@ def run_tune(command: Tune) -> int:
         tuned = _run(search, console)
     except KeyboardInterrupt:
         console.print("Stopped; the same command goes on.")
-        return failing.STOPPED
+        return stopping.STOPPED
     console.print(render_tuned(tuned))
     for line in summary(tuned):
         console.print(line, highlight=False, markup=False)
