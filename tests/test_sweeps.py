@@ -638,7 +638,7 @@ def test_a_config_file_sweeps_again(swept, capsys, tmp_path):
     assert told == "Expected gamma as an option or in the grid, got both."
     another = ("--grid", "vf_coef=0.1,0.2", "--output", str(tmp_path / "two"))
     out = printed(capsys, "sweep", "--config", path, *another)
-    assert out.startswith("1 group of settings, one compilation each.")
+    assert out.startswith("1 group of settings, one compilation. ")
     assert "4 runs (2 settings x 2 seeds)" in out
     job = store.read_job(tmp_path / "two" / "config.toml")
     assert job.settings == ({"vf_coef": 0.1}, {"vf_coef": 0.2})

@@ -360,7 +360,6 @@ def test_an_output_is_a_search_s_or_a_study_s(capsys, tmp_path):
 
 
 def test_cma_es_learns_from_what_was_pruned():
-    pytest.importorskip("cmaes")
     with storing.quiet():
         study = optuna.create_study(direction="maximize")
         space = {"a": Uniform(0.0, 1.0), "b": Uniform(0.0, 1.0)}
