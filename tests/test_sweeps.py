@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -679,7 +680,7 @@ def test_a_file_written_by_hand(capsys, tmp_path):
         *("learning_rate", "env.length", "gamma", "gae_lambda", "vf_coef")
     ]
     out = printed(capsys, "sweep", "--config", str(path), "--dry-run")
-    assert "24 runs (24 settings x 1 seeds)" in out
+    assert "24 runs (24 settings x 1 seed)" in out
 
 
 @pytest.mark.parametrize(
@@ -759,6 +760,13 @@ def test_bad_files_are_one_line(text, expected, capsys, tmp_path):
 
 
 # --- The question -------------------------------------------------------------------
+
+
+def test_a_study_and_a_sweep_have_folders_of_their_own():
+    for name, *given in (("train",), ("sweep", "--grid", "gamma=0.9,0.99")):
+        command: Any = cli.parse_command((name, "CartPole-v1", *given))
+        folder = {"train": "runs/CartPole-v1", "sweep": "runs/sweep-CartPole-v1"}[name]
+        assert trainings.make_study(command).output == Path(folder)
 
 
 def test_much_is_not_trained_without_a_yes(folder, capsys, monkeypatch):

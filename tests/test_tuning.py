@@ -631,7 +631,9 @@ def test_the_command_leaves_what_it_found(found, tmp_path, capsys):
     output = tmp_path / "tune"
     command = ("tune", "envs.probes:Match", *TINY, "--output", str(output))
     assert cli.main(command) == 0
-    printed = " ".join(capsys.readouterr().out.split())
+    out = capsys.readouterr().out
+    assert "\n\n\n" not in out  # Which a bar that is stopped again and again leaves.
+    printed = " ".join(out.split())
     best = found[0].best
     assert f"(trial {best.number})" in printed
     assert "is optimistic" in printed and "On 2 fresh seeds the best" in printed

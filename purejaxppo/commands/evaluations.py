@@ -14,6 +14,7 @@ from rich.text import Text
 
 from purejaxppo.commands import machine
 from purejaxppo.commands.options import Positional
+from purejaxppo.commands.progress import stop
 from purejaxppo.interchange.studies import incomplete
 from purejaxppo.labels import label
 from purejaxppo.reliability import mean, median
@@ -184,5 +185,4 @@ def _playing(console: Console) -> Iterator[Callable[[Played], None]]:
     try:
         yield show
     finally:
-        if bar.live.is_started:  # Else it would print an empty line.
-            bar.stop()
+        stop(bar)

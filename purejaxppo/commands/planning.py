@@ -22,14 +22,15 @@ def render_plan(study: Study, plan: Plan) -> Table:
 
     That of compiling was measured, that of the training is predicted.
     """
-    what = f"{len(study.settings):,} settings x {study.num_seeds:,} seeds"
+    settings = counted(len(study.settings), "setting")
+    what = f"{settings} x {counted(study.num_seeds, 'seed')}"
     seconds = plan.seconds
     compiling = f"after {_duration(plan.compile_seconds)} of compiling"
     time = "" if math.isnan(seconds) else f", about {_duration(seconds)} {compiling}"
     devices = counted(plan.num_devices, "device")
     table = Table(
         title=Text(
-            f"{plan.num_runs:,} runs ({what}) of {study.job.env}, "
+            f"{counted(plan.num_runs)} ({what}) of {study.job.env}, "
             f"{plan.env_steps:,} env steps on {devices}{time}"
         ),
         title_justify="left",

@@ -8,7 +8,14 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from purejaxppo.reporting.words import counted
 from purejaxppo.study import Status
+
+
+def stop(bar: Progress) -> None:
+    """Leave a bar as it is; one that is not shown would print an empty line."""
+    if bar.live.is_started:
+        bar.stop()
 
 
 class StudyProgress:
@@ -33,8 +40,7 @@ class StudyProgress:
         return self.show
 
     def __exit__(self, *_: Any) -> None:
-        if self.bar.live.is_started:  # Else it would print an empty line.
-            self.bar.stop()
+        stop(self.bar)
 
     def show(self, status: Status) -> None:
         """Show how far a study is; the first status comes before compiling."""
@@ -53,7 +59,7 @@ class StudyProgress:
 def _description(status: Status) -> str:
     if not status.seconds:
         return "compiling"
-    runs = f"{status.num_runs:,} runs"
+    runs = counted(status.num_runs)
     if status.num_chunks == 1:
         return runs
     return f"{runs}, chunk {status.chunk + 1}/{status.num_chunks}"

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import tyro
 from rich.console import Console
@@ -85,6 +85,8 @@ class Wanted:
 class Training(Wanted, Using):
     """What is trained, and how."""
 
+    prefix: ClassVar[str] = ""
+
     overwrite: bool = False
     """Replace the study that the output directory holds."""
     resume: bool = False
@@ -102,6 +104,10 @@ class Train(Training):
 class Sweep(Training):
     """Train a grid of settings x seeds and rank the settings."""
 
+    prefix: ClassVar[str] = "sweep-"
+
+    output: Annotated[Path | None, option("DIR", "runs/sweep-ENV")] = None
+    """Directory for the study."""
     grid: Annotated[Texts, option("FIELD=VALUE,VALUE,...", "none")] = ()
     """Values of a field, all combined; a field of the config, or env. and a parameter.
     Also log(LOW,HIGH,NUMBER), linear(...); lists apart by semicolons. Repeatable."""
@@ -170,11 +176,15 @@ def make_study(command: Training) -> Study:
     """
     output, path = command.output, command.config
     if output is None and command.env:
-        output = Path("runs") / folder(command.env)
+        output = _usual_output(command, command.env)
     if command.resume and output is not None and (path or command.preset) is None:
         path = output / store.CONFIG
     job = make_job(command, path, _settings(command))
-    return Study(**_of_job(job), output=output or Path("runs") / folder(job.env))
+    return Study(**_of_job(job), output=output or _usual_output(command, job.env))
+
+
+def _usual_output(command: Training, env: str) -> Path:
+    return Path("runs") / f"{command.prefix}{folder(env)}"
 
 
 def make_job(

@@ -14,7 +14,7 @@ from rich.text import Text
 from purejaxppo.commands import machine, stopping
 from purejaxppo.commands.grids import parse_fields
 from purejaxppo.commands.options import option
-from purejaxppo.commands.progress import StudyProgress, shown_warnings
+from purejaxppo.commands.progress import StudyProgress, shown_warnings, stop
 from purejaxppo.commands.trainings import Texts, Wanted, folder, make_job
 from purejaxppo.labels import label
 from purejaxppo.reporting.words import counted
@@ -94,7 +94,7 @@ def _run(search: Search, console: Console) -> Tuned:
     searching, confirming = SearchProgress(console), StudyProgress(console)
 
     def confirm(status: Status) -> None:
-        searching.bar.stop()  # One bar at a time is all that rich has.
+        stop(searching.bar)  # One bar at a time is all that rich has.
         confirming.show(status)
 
     with shown_warnings(console), searching as show, confirming:
@@ -175,8 +175,7 @@ class SearchProgress:
         return self.show
 
     def __exit__(self, *_: Any) -> None:
-        if self.bar.live.is_started:  # Else it would print an empty line.
-            self.bar.stop()
+        stop(self.bar)
 
     def show(self, progress: Progress) -> None:
         """Show how far a search is."""
