@@ -77,11 +77,11 @@ progress.StudyProgress.show = fail
 """It fails in the second chunk."""
 
 
-def start(*arguments, devices, dies=False, also=""):
+def start(*arguments, devices, dies=False, also="", **variables):
     return subprocess.Popen(
         [sys.executable, "-c", CHILD.format(dies=dies, also=also), *arguments],
         cwd=ROOT,
-        env=children.environment(JAX_NUM_CPU_DEVICES=str(devices)),
+        env=children.environment(JAX_NUM_CPU_DEVICES=str(devices), **variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -94,18 +94,35 @@ def free_port():
         return found.getsockname()[1]
 
 
-def together(*arguments, num=4, dies=None, each=None):
+def by_address(num):
+    """Arguments and variables of each process that is told where the first one is."""
+    where = "--coordinator", f"127.0.0.1:{free_port()}", "--num-processes", str(num)
+    return [((*where, "--process-id", str(i)), {}) for i in range(num)]
+
+
+def by_slurm(num):
+    """The same where the cluster tells: these variables are a SLURM step's."""
+    shared = {
+        "SLURM_JOB_ID": str(os.getpid()),  # JAX makes the port of it.
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_STEP_NUM_NODES": "1",
+        "SLURM_NTASKS": str(num),
+    }
+    own = [{"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(num)]
+    return [(("--coordinator", "auto"), {**shared, **of}) for of in own]
+
+
+def together(*arguments, num=4, dies=None, each=None, meet=by_address):
     """Processes on this host, of which one dies; their exit codes and output.
 
     `each` has more arguments, and more code, of some processes.
     """
-    port = free_port()
-    where = ("--coordinator", f"127.0.0.1:{port}", "--num-processes", str(num))
     processes = []
-    for i in range(num):
+    for i, (where, variables) in enumerate(meet(num)):
         more, also = (each or {}).get(i, ((), ""))
-        given = *arguments, *more, *where, "--process-id", str(i)
-        processes.append(start(*given, devices=1, dies=i == dies, also=also))
+        given = *arguments, *more, *where
+        how: Any = {"devices": 1, "dies": i == dies, "also": also}
+        processes.append(start(*given, **how, **variables))
     outputs = [process.communicate(timeout=240)[0] for process in processes]
     return [process.returncode for process in processes], outputs
 
@@ -156,7 +173,10 @@ def test_what_happens_to_one_of_two_processes_is_known_to_both(tmp_path):
     plan: Any = store.read_plan(output)
     assert plan["chunks"] == [[0, 0, 2, 2], [0, 2, 4, 2]]
     codes, outputs = together(
-        *("resume", str(output)), num=2, each={1: ((), SHORT_OF_MEMORY)}
+        *("resume", str(output)),
+        num=2,
+        each={1: ((), SHORT_OF_MEMORY)},
+        meet=by_slurm,
     )
     assert codes == [0, 0], outputs
 
