@@ -15,7 +15,7 @@ from purejaxppo.study import Means, Study, plans
 from purejaxppo.study import programs as programs_room
 from purejaxppo.study.plans import GIB, Chunk, Need, Plan, cut, device_limit, fitting
 from purejaxppo.study.segments import Programs
-from purejaxppo.study.sharding import AXIS
+from purejaxppo.study.sharding import AXIS, at_most
 
 CONFIG = ppo.Config(
     total_timesteps=96,
@@ -91,7 +91,7 @@ def test_the_greater_program_counts_less_what_it_takes_over():
         (10, 100, 0, 1, 333, None, 3),  # 4 chunks, the last one of a run.
         (10, 100, 0, 1, 1000, 4, 4),  # chunk_size 4: 3 chunks of 4.
         (10, 100, 0, 1, 1000, 99, 10),
-        (16, 100, 0, 4, 1000, 4, 4),  # What `at_most` makes of 7.
+        (16, 100, 0, 4, 1000, 7, 4),  # 6 would be filled up to 8.
         (10, 100, 500, 1, 800, None, 3),  # What does not shrink: another look.
         (16, 100, 0, 4, 200, None, 8),  # 2 a device.
         (16, 0, 0, 4, 200, None, 16),  # Not known: taken to fit.
@@ -99,9 +99,12 @@ def test_the_greater_program_counts_less_what_it_takes_over():
         (5, 100, 0, 2, 1000, None, 6),  # Filled up.
     ],
 )
-def test_as_many_runs_as_fit(num_runs, of_each, at_all, devices, limit, most, size):
+def test_as_many_runs_as_fit(
+    num_runs, of_each, at_all, devices, limit, most, size, monkeypatch
+):
+    monkeypatch.setattr(jax, "devices", lambda: [None] * devices)
     compiled, asked = compiler(of_each, at_all, devices)
-    found = fitting(compiled, num_runs, limit, most)
+    found = fitting(compiled, num_runs, limit, most and at_most(most))
     assert found.size == size
     assert plans.program_bytes(found) <= limit
     assert len(asked) <= 4
