@@ -2,7 +2,7 @@
 
 Usage: python -m benchmarks.presets --markdown docs/presets.md --json presets.json
 
-A preset that needs a Box of actions runs Pendulum-v1, every other one CartPole-v1.
+A preset with options for a Box of actions runs Pendulum-v1, any other CartPole-v1.
 With `--json`, presets whose figures the file holds already are not run again; `--only`
 runs some anew.
 """
@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
+from gymnasium import spaces
 
 from benchmarks import machine, rows
 from benchmarks.jobs import positive
@@ -21,17 +22,6 @@ from purejaxppo.fields import replace
 from purejaxppo.presets import PRESETS, make_preset
 from purejaxppo.reliability import summarize
 from purejaxppo.study import Study
-
-BOX_ONLY = frozenset(
-    {
-        "rl_games",
-        "ppo_pytorch",
-        "dppo_morvan",
-        "drl_code_pytorch",
-        "ppo_continuous_beta",
-    }
-)
-"""Presets with a technique that is for a Box of actions."""
 
 BARS = MappingProxyType({"CartPole-v1": 400.0, "Pendulum-v1": -400.0})
 """The IQM that 32 seeds of 200k steps must beat; random play has 22 and -1220."""
@@ -54,8 +44,9 @@ class Figures(NamedTuple):
 
 
 def env_of(preset: str) -> str:
-    """The environment that a preset is measured on."""
-    return "Pendulum-v1" if preset in BOX_ONLY else "CartPole-v1"
+    """Return the environment that a preset is measured on."""
+    whole = make_preset(preset, spaces.Discrete(2)) == make_preset(preset)
+    return "CartPole-v1" if whole else "Pendulum-v1"
 
 
 LOWER_BARS = MappingProxyType(

@@ -1,4 +1,7 @@
-"""The config's numbers as of one update: scheduled, annealed, or following a target."""
+"""The config's numbers as of one update: scheduled, annealed, or following a target.
+
+After the last planned update none of them changes any more.
+"""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -14,6 +17,7 @@ from purejaxppo.schedules import (
     piecewise,
     progress,
     staircase,
+    within,
 )
 from purejaxppo.techniques import (
     EntropyTarget,
@@ -96,7 +100,9 @@ def entropy_coefficient(
         case Linear():
             return linear(initial, schedule.final, now)
         case Exponential():
-            return exponential(initial, schedule.decay, update)
+            return exponential(
+                initial, schedule.decay, within(update, config.num_updates)
+            )
         case Piecewise():
             return initial * piecewise(schedule.times, schedule.factors, now)
         case EntropyTarget():
@@ -105,6 +111,7 @@ def entropy_coefficient(
 
 def sigma_at(config: Config, sigma: ScheduledSigma, update: jax.Array) -> jax.Array:
     """The standard deviation at an update: a staircase over environment steps."""
+    update = within(update, config.num_updates)
     steps = jnp.float32(config.batch_size) * update  # Integers would overflow.
     return staircase(sigma.initial, sigma.decay, sigma.every, sigma.minimum, steps)
 

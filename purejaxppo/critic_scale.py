@@ -1,17 +1,18 @@
 """In which units the critic learns: values as they are, squashed, or normalised."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from purejaxppo.config import Config
-from purejaxppo.losses import mean
 from purejaxppo.statistics import (
     RunningStatistics,
     batch_statistics,
+    forget,
     init_statistics,
     merge,
+    weighted_statistics,
 )
 from purejaxppo.techniques import (
     MovingMeanStd,
@@ -24,62 +25,34 @@ from purejaxppo.techniques import (
 from purejaxppo.values import ValueMap, affine, signed_hyperbolic, symlog
 
 
-class Moments(NamedTuple):
-    """Moving averages of targets and their squares, and the weight they rest on.
-
-    The weight is 1 − decayᵘ after u updates: dividing by it removes the bias of
-    averages that begin at 0.
-    """
-
-    first: jax.Array
-    second: jax.Array
-    weight: jax.Array
-
-
 def init_critic_scale(config: Config) -> Any:
-    """Statistics of nothing seen: mean 0, standard deviation 1; `()` where off."""
-    match config.normalize_value:
-        case None:
-            return ()
-        case RunningStd() | RunningMeanStd():
-            return init_statistics()
-        case MovingMeanStd() | PopArt():
-            zero = jnp.float32(0)
-            return Moments(first=zero, second=zero, weight=zero)
+    """Return statistics of no targets: mean 0, standard deviation 1; `()` where off."""
+    return () if config.normalize_value is None else init_statistics()
 
 
 def follow_targets(
     config: Config, state: Any, target: jax.Array, weight: jax.Array | None
 ) -> Any:
-    """The statistics with a batch of targets `[B]`, in real units, taken in."""
-    normalizer = config.normalize_value
-    match normalizer:
+    """Return the statistics with a batch of targets `[B]`, in real units, taken in.
+
+    Moving averages take each batch in with the share 1 − decay, however large it is.
+    """
+    match config.normalize_value:
         case None:
             return state
         case RunningStd() | RunningMeanStd():
-            return merge(state, weighted_statistics(target, weight))
-        case MovingMeanStd() | PopArt():
-            decay = normalizer.decay
-            return Moments(
-                first=decay * state.first + (1 - decay) * mean(target, weight),
-                second=decay * state.second
-                + (1 - decay) * mean(jnp.square(target), weight),
-                weight=decay * state.weight + (1 - decay),
-            )
+            return merge(state, _of_targets(target, weight))
+        case MovingMeanStd(decay=decay) | PopArt(decay=decay):
+            batch = _of_targets(target, weight)
+            share = jnp.where(batch.num_samples > 0, 1 - decay, 0)
+            batch = batch._replace(num_samples=share.astype(jnp.float32))
+            return merge(forget(state, decay), batch)
 
 
-def weighted_statistics(
-    target: jax.Array, weight: jax.Array | None
-) -> RunningStatistics:
-    """Statistics of the targets `[B]` that count."""
+def _of_targets(target: jax.Array, weight: jax.Array | None) -> RunningStatistics:
     if weight is None:
         return batch_statistics(target, (0,))
-    center = mean(target, weight)
-    return RunningStatistics(
-        mean=center,
-        variance=mean(jnp.square(target - center), weight),
-        num_samples=weight.sum(),
-    )
+    return weighted_statistics(target, weight)
 
 
 def mean_and_std(config: Config, state: Any) -> tuple[jax.Array, jax.Array]:
@@ -91,14 +64,10 @@ def mean_and_std(config: Config, state: Any) -> tuple[jax.Array, jax.Array]:
         case RunningMeanStd():
             return state.mean, jnp.sqrt(state.variance + normalizer.eps)
         case MovingMeanStd() | PopArt():
-            seen = state.weight > 0
-            weight = jnp.where(seen, state.weight, 1)
-            first, second = state.first / weight, state.second / weight
-            variance = jnp.maximum(second - jnp.square(first), 0)
-            std = jnp.maximum(jnp.sqrt(variance), normalizer.min_std)
+            std = jnp.maximum(jnp.sqrt(state.variance), normalizer.min_std)
             if isinstance(normalizer, PopArt):
                 std = jnp.minimum(std, normalizer.max_std)
-            return first, jnp.where(seen, std, 1)
+            return state.mean, std
     raise ValueError("Expected normalize_value to be on, got None.")
 
 

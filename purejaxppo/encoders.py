@@ -140,6 +140,7 @@ def flat_floats(space: gymnasium.Space, x: jax.Array) -> jax.Array:
 
 def one_hot(space: spaces.Discrete, x: jax.Array) -> jax.Array:
     """One-hot of what starts at `space.start`: `[batch]` -> `[batch, n]`."""
+    x = x.astype(jnp.int32)  # A small type would wrap around at its own range.
     return jax.nn.one_hot(x - int(space.start), int(space.n))
 
 
@@ -149,8 +150,8 @@ def one_hots(space: spaces.MultiDiscrete, x: jax.Array) -> jax.Array:
     # Of each feature: which number it belongs to, and for which value it stands.
     owner = np.repeat(np.arange(sizes.size), sizes)
     first = np.repeat(np.cumsum(sizes) - sizes - starts, sizes)
-    value = (np.arange(owner.size) - first).astype(x.dtype)
-    numbers = x.reshape(x.shape[0], sizes.size)[:, owner]
+    value = (np.arange(owner.size) - first).astype(np.int32)
+    numbers = x.astype(jnp.int32).reshape(x.shape[0], sizes.size)[:, owner]
     return (numbers == value[None]).astype(jnp.float32)
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from purejaxppo.environments import Environment, EnvParams, Reset, make_reset
 from purejaxppo.environments import make_step as make_env_step
 from purejaxppo.suites import adapt
+from purejaxppo.sums import two_sum
 
 
 class Episodes(NamedTuple):
@@ -24,12 +25,16 @@ class Episodes(NamedTuple):
 
 
 class _Running(NamedTuple):
-    """Episodes on their way, `[num_episodes, ...]`."""
+    """Episodes on their way, `[num_episodes, ...]`.
+
+    Their return is `episode_return` + `remainder`, as in `rollouts.Running`.
+    """
 
     now: Reset
     memory: Any
     done: jax.Array
     episode_return: jax.Array
+    remainder: jax.Array
     episode_length: jax.Array
 
 
@@ -70,7 +75,8 @@ def evaluate(
         now=start,
         memory=memory,
         done=jnp.zeros(num_episodes, bool),
-        episode_return=jnp.zeros(num_episodes),
+        episode_return=jnp.zeros(num_episodes, jnp.float32),
+        remainder=jnp.zeros(num_episodes, jnp.float32),
         episode_length=jnp.zeros(num_episodes, jnp.int32),
     )
 
@@ -86,11 +92,13 @@ def evaluate(
         # A finished episode is replayed from its start, and no longer counted.
         result, now = jax.vmap(step)(step_keys, running.now, action, start)
         reward = jnp.where(running.done, 0, result.reward)
+        total, remainder = two_sum(running.episode_return, reward + running.remainder)
         return t + 1, _Running(
             now=now,
             memory=memory,
             done=running.done | result.terminated | result.truncated,
-            episode_return=running.episode_return + reward,
+            episode_return=total,
+            remainder=remainder,
             episode_length=running.episode_length + ~running.done,
         )
 

@@ -107,6 +107,13 @@ def check(config: Any) -> None:
         value, owner = getattr(config, item.name), owner_name(type(config))
         if not _is_a(value, hints[item.name]):
             expected = f"be {_type_name(hints[item.name])}"
+            options = _options(hints[item.name])
+            for base in (x for x in options if isinstance(value, x)):
+                expected = (
+                    f"be no subclass of {base.__name__}, whose formula would be run in "
+                    "its place (CONTRIBUTING.md says how to add a technique; make_ppo "
+                    "takes a network= and a loss= of your own)"
+                )
             raise FieldError(owner, item.name, expected, value)
         if value is None or hasattr(value, "aval"):
             continue
@@ -129,6 +136,8 @@ def _is_a(value: Any, expected: Any) -> bool:
     if tuple in options:
         item = typing.get_args(expected)[0]
         return isinstance(value, tuple) and all(_is_a(v, item) for v in value)
+    if isinstance(value, Technique):  # Formulas are chosen by class, so by this one.
+        return type(value) in options
     return isinstance(value, options)
 
 

@@ -110,6 +110,7 @@ def learn(
         optimizer=parts.optimizer,
         groups=parts.groups,
         warming_up=number < config.critic_warmup if config.critic_warmup else None,
+        finished=number >= config.num_updates if config.kl_learning_rate else None,
         refresh=_refresher(parts, config, learned, batch, minibatch),
         axis_name=parts.axis_name,
     )
@@ -123,10 +124,11 @@ def learn(
     report = _merged(trpo_report, report)
     policy_kl = _policy_kl(parts, config, learner.params, minibatch)
     adaptive = _follow(parts, config, learned.adaptive, learner, report, policy_kl)
-    if lesson.warming_up is not None:  # A policy that stands says nothing of them.
-        adaptive = jax.tree.map(
-            partial(jnp.where, lesson.warming_up), learned.adaptive, adaptive
-        )
+    if jax.tree.leaves(adaptive):
+        stay = number >= config.num_updates  # As schedules do after their end.
+        if lesson.warming_up is not None:  # A policy that stands says nothing of them.
+            stay |= lesson.warming_up
+        adaptive = jax.tree.map(partial(jnp.where, stay), learned.adaptive, adaptive)
     learned = learned._replace(
         params=learner.params, opt_state=learner.opt_state, adaptive=adaptive
     )

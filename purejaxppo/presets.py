@@ -5,6 +5,9 @@ environments and their wrappers, its own initial weights where they are not orth
 and its torch or TensorFlow rounding. Steps that a system collects from one environment
 are collected from one here; change `num_envs` and `num_steps` to fill a device.
 
+Some have options that are for a Box of actions. `make_preset(name, action_space)`
+leaves these out where there is no Box, and so does `--preset`.
+
 docs/systems.md maps every system that the project knows of to a preset or an option.
 """
 
@@ -12,19 +15,42 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import gymnasium
+from gymnasium import spaces
+
 from purejaxppo.config import Config
 from purejaxppo.fields import nearest, replace
+from purejaxppo.spaces import parts
+
+BOX_ONLY: Mapping[str, Any] = MappingProxyType(
+    {
+        "bounds_loss": None,
+        "network.policy": "gaussian",
+        "network.sigma": None,
+        "network.tanh_mean": False,
+    }
+)
+"""Field that is for a Box of actions -> its value where there is none."""
 
 
-def make_preset(name: str) -> Config:
-    """The preset called `name`.
+def make_preset(name: str, action_space: gymnasium.Space | None = None) -> Config:
+    """Return the preset called `name`.
+
+    Args:
+      name: one of `PRESETS`.
+      action_space: that of the environment; without a Box in it, the fields of
+        `BOX_ONLY` are left out. `None` keeps all.
 
     Raises:
-      ValueError: there is none (with the nearest names).
+      ValueError: there is no such preset (with the nearest names).
     """
     if name not in PRESETS:
         raise ValueError(f"Unknown preset {name!r}; {nearest(name, PRESETS)}.")
-    return PRESETS[name]()
+    preset = PRESETS[name]()
+    leaves = () if action_space is None else parts(action_space)
+    if action_space is None or any(isinstance(x, spaces.Box) for _, x in leaves):
+        return preset
+    return replace(preset, BOX_ONLY)
 
 
 MUJOCO = MappingProxyType(
@@ -204,10 +230,10 @@ def rllib() -> Config:
 def rl_games() -> Config:
     """rl-games' PPO: learning rate by KL, values and observations normalised.
 
-    A Gaussian with a bounds loss, so for a Box of actions; time limits bootstrap from
-    V(sₜ), as there. Left out: thousands of environments (64 here); the exact KL to the
-    policy of the last epoch (an estimate of that to the rollout's decides); the clip of
-    decoded values at ±5; sequences and central value.
+    Time limits bootstrap from V(sₜ), as there. Left out: thousands of environments (64
+    here); the exact KL to the policy of the last epoch (an estimate of that to the
+    rollout's decides); the clip of decoded values at ±5; sequences and central value.
+    Without a Box of actions: the bounds loss on the Gaussian's mean.
     """
     return _config(
         num_envs=64,
@@ -295,10 +321,11 @@ def di_engine() -> Config:
 def ppo_pytorch() -> Config:
     """nikhilbarhate99's PPO-PyTorch: Monte Carlo returns, 80 full-batch steps.
 
-    The standard deviation falls in steps, so for a Box of actions. Left out: returns
-    standardised per batch, as baseline and as target: here the critic learns returns
-    standardised by running statistics, and advantages are standardised per batch. An
-    update of it ends with an episode; here the rollout's end bootstraps.
+    The standard deviation falls in steps. Left out: returns standardised per batch, as
+    baseline and as target: here the critic learns returns standardised by running
+    statistics, and advantages are standardised per batch. An update of it ends with an
+    episode; here the rollout's end bootstraps. Without a Box of actions: the standard
+    deviation.
     """
     return _config(
         num_envs=1,
@@ -327,7 +354,8 @@ def dppo_morvan() -> Config:
 
     μ = bound · tanh, σ = softplus of the state; full-batch steps until the KL is four
     times its target, by an estimate of it. Left out: asynchronous workers (the four
-    here wait for each other), and the ratio of probabilities, which underflows.
+    here wait for each other), and the ratio of probabilities, which underflows. Without
+    a Box of actions: μ and σ; the rewards are still rescaled as Pendulum's.
     """
     return _config(
         num_envs=4,
@@ -362,9 +390,9 @@ def dppo_morvan() -> Config:
 def drl_code_pytorch() -> Config:
     """Lizhi-sjtu's DRL-code-pytorch with its ten tricks, the Gaussian variant.
 
-    μ = bound · tanh, so for a bounded Box of actions. Left out: it clamps actions
-    before their log-probability is taken, here the stored action is the sample; it does
-    not clip what it normalises, here at ±10.
+    μ = bound · tanh. Left out: it clamps actions before their log-probability is taken,
+    here the stored action is the sample; it does not clip what it normalises, here at
+    ±10. Without a Box of actions: μ's bound.
     """
     return _config(
         **MUJOCO,
@@ -385,7 +413,7 @@ def ppo_continuous_beta() -> Config:
 
     Left out: the gradient's clip at 40 holds for both networks, not the actor's alone;
     the L2 penalty takes in biases; samples are kept off the edges before they are
-    stored, where it clamps them.
+    stored, where it clamps them. Without a Box of actions: the Beta policy.
     """
     return _config(
         **MUJOCO,

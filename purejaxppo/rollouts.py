@@ -10,6 +10,7 @@ from purejaxppo.cores import forget
 from purejaxppo.distributions import Sampler
 from purejaxppo.environments import Reset, Step
 from purejaxppo.shards import num_shards, own, total
+from purejaxppo.sums import two_sum
 
 SMALL_START = 1024
 """Bytes of a fresh start that are small whatever the observation; `fresh_starts`."""
@@ -34,9 +35,14 @@ class Transition(NamedTuple):
 
 
 class Running(NamedTuple):
-    """The episode under way in each environment: its return and length so far `[N]`."""
+    """The episode under way in each environment: its return and length so far `[N]`.
+
+    The return is `episode_return` + `remainder`, which keeps what rounding would drop:
+    one float32 stops growing by 1 at 2²⁴.
+    """
 
     episode_return: jax.Array
+    remainder: jax.Array
     episode_length: jax.Array
 
 
@@ -69,7 +75,11 @@ def init_collector(
     `[num_envs, ...]`.
     """
     size = num_envs // num_shards(axis_name)
-    running = Running(episode_return=jnp.zeros(size), episode_length=jnp.zeros(size))
+    running = Running(
+        episode_return=jnp.zeros(size, jnp.float32),
+        remainder=jnp.zeros(size, jnp.float32),
+        episode_length=jnp.zeros(size, jnp.int32),
+    )
     now = jax.vmap(reset)(own(jax.random.split(key, num_envs), axis_name))
     memory = own(memory, axis_name)
     return Collector(now=now, running=running, memory=memory)
@@ -182,31 +192,37 @@ def _bytes(tree: Any) -> int:
 def count_episodes(
     running: Running, steps: Transition, axis_name: str | None = None
 ) -> tuple[Running, Ended]:
-    """Which episodes ended in a rollout `[T, N]`, and what is still running after it.
+    """Return the episode still running after a rollout `[T, N]`, and what ended in it.
 
     Up to an environment's last end, every step belongs to an episode that ended; so
     sums over whole episodes are sums over steps, and no loop has to carry them.
     """
     num_steps = steps.reward.shape[0]
     done = steps.terminated | steps.truncated
-    time = jnp.arange(num_steps)[:, None]
+    time = jnp.arange(num_steps, dtype=jnp.int32)[:, None]
     last = jnp.where(done, time, -1).max(0)
     until = time <= last[None]
-    any_end, num_episodes = last >= 0, total(done.sum(), axis_name)
-    rest = Running(
-        episode_return=jnp.where(until, 0, steps.reward).sum(0),
-        episode_length=(num_steps - 1 - last).astype(jnp.float32),
-    )
-    whole = Running(
-        episode_return=jnp.where(until, steps.reward, 0).sum(0),
-        episode_length=(last + 1).astype(jnp.float32),
-    )
+    any_end, num_episodes = last >= 0, total(done.sum(dtype=jnp.int32), axis_name)
+    ended = _add(running, jnp.where(until, steps.reward, 0).sum(0), last + 1)
+    begun = jax.tree.map(lambda x: jnp.where(any_end, 0, x), running)
+    rest = jnp.where(until, 0, steps.reward).sum(0)
     count = jnp.where(num_episodes > 0, num_episodes, jnp.nan)
-    sums = jax.tree.map(lambda r, w: jnp.where(any_end, r + w, 0).sum(), running, whole)
-    sums = total(sums, axis_name)
-    running = jax.tree.map(lambda r, x: jnp.where(any_end, 0, r) + x, running, rest)
-    return running, Ended(
-        episode_return=sums.episode_return / count,
-        episode_length=sums.episode_length / count,
+    returns, lengths = (
+        total(jnp.where(any_end, x, 0).sum(), axis_name)
+        for x in (ended.episode_return, ended.episode_length.astype(jnp.float32))
+    )
+    return _add(begun, rest, num_steps - 1 - last), Ended(
+        episode_return=returns / count,
+        episode_length=lengths / count,
         num_episodes=num_episodes,
+    )
+
+
+def _add(running: Running, reward: jax.Array, num_steps: jax.Array) -> Running:
+    """Return episodes that went on for `num_steps` more steps, with their `reward`."""
+    total, remainder = two_sum(running.episode_return, reward + running.remainder)
+    return Running(
+        episode_return=total,
+        remainder=remainder,
+        episode_length=running.episode_length + num_steps,
     )

@@ -2,7 +2,8 @@
 
 Progress counts updates, never optimizer steps: update u of U (u = 0 ... U-1) runs at
 progress u / U, so the first update sees exactly the initial value, the last one is a
-single update's share from the end, and the end itself is reached with the run's.
+single update's share from the end, and the end itself is reached with the run's. An
+update after the last planned one finds every schedule at its end.
 """
 
 import jax
@@ -11,9 +12,19 @@ import jax.numpy as jnp
 Scalar = float | jax.Array
 
 
+def within(update: Scalar, num_updates: int) -> jax.Array:
+    """Return min(u, U): the time of a schedule that stays at its end after U updates.
+
+    Args:
+      update: u, the number of updates that have been made.
+      num_updates: U, those that were planned.
+    """
+    return jnp.minimum(update, num_updates)
+
+
 def progress(update: Scalar, num_updates: int) -> jax.Array:
-    """U / U of update number `update` = u of `num_updates` = U, in [0, 1)."""
-    return jnp.asarray(update, jnp.float32) / num_updates
+    """Return min(u, U) / U, the share of U planned updates made before update u."""
+    return within(jnp.asarray(update, jnp.float32), num_updates) / num_updates
 
 
 def linear(initial: Scalar, final: Scalar, progress: Scalar) -> jax.Array:

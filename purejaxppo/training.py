@@ -131,6 +131,11 @@ class PPO(NamedTuple):
         vmap, an evaluation that is not due costs nothing.
       network: the network; acts and values with `state.params`.
       env: the environment as it is played, with stacked frames if there are any.
+      num_updates: the planned updates; all are made once `state.update` is as many.
+        After them `step` goes on with every schedule at its end: at a learning rate of
+        0 where `anneal_lr` is on. To train on, take `make_ppo` with a larger
+        `total_timesteps` and give its `step` the same state: the schedules then run to
+        the new end.
     """
 
     init: Callable[[jax.Array], TrainState]
@@ -140,6 +145,7 @@ class PPO(NamedTuple):
     advance: Callable[[TrainState, jax.Array], tuple[TrainState, Metrics]]
     network: Network
     env: Environment
+    num_updates: int
 
 
 def make_ppo(
@@ -179,6 +185,7 @@ def make_ppo(
         advance=partial(_advance, parts),
         network=parts.network,
         env=parts.env,
+        num_updates=config.num_updates,
     )
 
 

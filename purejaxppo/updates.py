@@ -53,6 +53,8 @@ class Lesson(NamedTuple):
       groups: params -> label of each leaf, where actor and critic have optimizers of
         their own, else `None`.
       warming_up: whether the actor is paused in this update; `None` where never.
+      finished: whether the planned updates are over, so that the learning rate no
+        longer follows the KL; `None` where it never does.
       refresh: params -> batch with new estimates, where each epoch begins with them.
       axis_name: of the shards, each of which learns from its own part of a minibatch;
         `None` where there is one.
@@ -64,6 +66,7 @@ class Lesson(NamedTuple):
     optimizer: optax.GradientTransformation
     groups: Callable[[Params], Any] | None = None
     warming_up: jax.Array | None = None
+    finished: jax.Array | None = None
     refresh: Callable[[Params], Minibatch] | None = None
     axis_name: str | None = None
 
@@ -260,7 +263,9 @@ def adapt(
     if rule is None or rule.at != at:
         return learning_rate
     rate = follow_learning_rate(rule, learning_rate, estimated_kl(rule, diagnostics))
-    return rate if still is None else jnp.where(still, learning_rate, rate)
+    for held in (still, lesson.finished):
+        rate = rate if held is None else jnp.where(held, learning_rate, rate)
+    return rate
 
 
 def estimated_kl(rule: KLStop | KLLearningRate, diagnostics: Diagnostics) -> jax.Array:

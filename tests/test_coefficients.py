@@ -24,12 +24,12 @@ CONFIG = ppo.Config(total_timesteps=10 * 8, num_envs=2, num_steps=4, ent_coef=0.
 LEFT = 1 - np.arange(10) / 10
 
 
-def over_the_run(read, adaptive=None, **changes):
-    """`read` of the config at each of the ten updates."""
+def over_the_run(read, adaptive=None, updates=range(10), **changes):
+    """`read` of the config at each of the ten updates, or at others."""
     config = replace(CONFIG, changes)
     adaptive = adaptive or init_adaptive(config)
     values = jax.vmap(lambda u: read(at_update(config, adaptive, u)))
-    return jax.tree.map(np.asarray, values(jnp.arange(10)))
+    return jax.tree.map(np.asarray, values(jnp.array(updates)))
 
 
 def test_an_annealed_learning_rate_stops_at_its_floor():
@@ -84,6 +84,47 @@ def test_the_clip_ends_with_the_run():
 def test_entropy_coefficients(schedule, expected):
     coef = over_the_run(lambda c: jnp.float32(c.ent_coef), ent_schedule=schedule)
     np.testing.assert_allclose(coef, expected, rtol=1e-5)
+
+
+def numbers(config):
+    """All that a config's schedules change."""
+    return {
+        "learning_rate": jnp.float32(config.learning_rate),
+        "actor": jnp.float32(config.actor_optimizer.learning_rate),
+        "clip_eps": jnp.float32(config.clip_eps),
+        "ent_coef": jnp.float32(config.ent_coef),
+    }
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        t.Linear(0.001),
+        t.Exponential(0.9),
+        t.Piecewise((0.1, 0.9), (1.0, 0.5)),
+    ],
+    ids=["linear", "exponential", "piecewise"],
+)
+@pytest.mark.parametrize("floor", [None, 1e-4])
+def test_every_schedule_stays_at_its_end(schedule, floor):
+    changes = {
+        "ent_schedule": schedule,
+        "anneal_clip": True,
+        "min_learning_rate": floor,
+        "actor_optimizer.learning_rate": 3e-3,
+    }
+    updates = [9, 10, 11, 12, 1000]
+    after = over_the_run(numbers, updates=updates, **changes)
+    for name, values in after.items():
+        assert (values[1:] == values[1]).all() and (values >= 0).all(), name
+    for name in ("learning_rate", "actor"):
+        assert after[name][1] == np.float32(floor or 0)
+    assert after["clip_eps"][1] == 0
+    end = {t.Linear: 0.001, t.Exponential: 0.05 * 0.9**10, t.Piecewise: 0.025}
+    np.testing.assert_allclose(after["ent_coef"][1], end[type(schedule)], rtol=1e-5)
+    sigma = t.ScheduledSigma(initial=0.6, decay=0.02, every=8, minimum=0.1)
+    values = [float(sigma_at(CONFIG, sigma, jnp.int32(u))) for u in updates]
+    np.testing.assert_allclose(values, [0.42, 0.4, 0.4, 0.4, 0.4], rtol=1e-6)
 
 
 def test_numbers_that_follow_are_those_carried():

@@ -1,6 +1,7 @@
 """Every field of the config by its rule, and every contradiction by its line."""
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 
 import purejaxppo as ppo
 from purejaxppo.config import EXCLUDES, NEEDS, ORDERED
-from purejaxppo.fields import leaves, replace
+from purejaxppo.fields import FieldError, leaves, replace
 from purejaxppo.techniques import KLPenalty, Piecewise
 
 LEAVES = {leaf.name: leaf for leaf in leaves(ppo.Config)}
@@ -250,6 +251,20 @@ def test_bad_values_raise_one_line_with_field_rule_and_value(name):
 )
 def test_the_lines_of_bad_values(changes, expected):
     assert line(changes) == expected
+
+
+def test_a_subclass_of_a_technique_is_refused_wherever_one_is_taken():
+    tried = 0
+    for leaf in leaves(ppo.Config):
+        for base in leaf.techniques.values():
+            own = type("Mine", (base,), {"__doc__": "Not the base's formula."})()
+            head, _, name = leaf.name.rpartition(".")
+            owner: Any = ppo.NetworkConfig if head else ppo.Config
+            rule = f"{name} to be no subclass of {base.__name__}, whose formula would "
+            with pytest.raises(FieldError, match=re.escape(rule)):
+                owner(**{name: own})
+            tried += 1
+    assert tried > 30
 
 
 def test_techniques_made_by_hand_are_checked_too():

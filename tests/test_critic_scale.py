@@ -1,5 +1,7 @@
 """Units of the critic: statistics against NumPy, and known values in each unit."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,13 +38,9 @@ def with_normalizer(normalizer):
 def expected_mean_and_std(name, batches):
     """From all that was seen, in NumPy."""
     if name.startswith("running"):
-        # The statistics begin as 1e-4 samples of mean 0 and variance 1.
         seen = np.concatenate(batches)
-        count = seen.size + 1e-4
-        mean = seen.sum() / count
-        square = ((seen - mean) ** 2).sum() + 1e-4 * (1 + mean**2)
-        std = np.sqrt(square / count + 0.5)
-        return (0 if name == "running_std" else mean), std
+        mean = 0 if name == "running_std" else seen.mean()
+        return mean, np.sqrt(seen.var() + 0.5)
     decay = NORMALIZERS[name].decay
     shares = decay ** np.arange(len(batches) - 1, -1, -1)
     shares /= shares.sum()
@@ -89,6 +87,28 @@ def test_dropped_targets_are_not_seen(name):
     jax.tree.map(
         lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), dropped, kept
     )
+
+
+@pytest.mark.parametrize("name", NORMALIZERS)
+def test_a_batch_without_targets_leaves_mean_and_deviation(name):
+    config = with_normalizer(NORMALIZERS[name])
+    state = follow_targets(config, init_critic_scale(config), jnp.arange(4.0), None)
+    after = follow_targets(config, state, jnp.full(4, jnp.nan), jnp.zeros(4))
+    before, then = mean_and_std(config, state), mean_and_std(config, after)
+    np.testing.assert_array_equal(before, then)
+
+
+@pytest.mark.parametrize("name", NORMALIZERS)
+def test_targets_far_from_0_keep_their_deviation(name):
+    normalizer = NORMALIZERS[name]
+    if hasattr(normalizer, "eps"):
+        normalizer = dataclasses.replace(normalizer, eps=1e-8)
+    config, rng = with_normalizer(normalizer), np.random.default_rng(0)
+    state = init_critic_scale(config)
+    for _ in range(5):
+        target = jnp.float32(1e6 + rng.normal(size=512))
+        state = follow_targets(config, state, target, None)
+    np.testing.assert_allclose(mean_and_std(config, state)[1], 1, rtol=0.1)
 
 
 @pytest.mark.parametrize("name", ["moving_mean_std", "pop_art"])

@@ -299,3 +299,21 @@ def test_channels_come_last():
     with pytest.raises(ValueError, match=message):
         make_encoder(first, images=True)
     make_encoder(spaces.Box(0, 1, (4, 20, 16)), images=True)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32"])
+def test_a_choice_of_many_in_a_small_type_is_one_feature(dtype):
+    # 300 choices, of which the type may hold fewer; -3 wraps around in none.
+    for start in (0, -3) if dtype != "uint8" else (0,):
+        spaces_ = (
+            spaces.Discrete(300, start=start),
+            spaces.MultiDiscrete([300, 2], start=[start, 0]),
+        )
+        x = np.arange(start, min(300 + start, np.iinfo(dtype).max + 1))
+        numbers = jnp.asarray(x).astype(dtype)
+        ones = make_encoder(spaces_[0])(numbers).flat
+        np.testing.assert_array_equal(ones, np.eye(300)[x - start])
+        pair = jnp.stack([numbers, jnp.zeros_like(numbers)], -1)
+        ones = make_encoder(spaces_[1])(pair).flat
+        np.testing.assert_array_equal(ones[:, :300], np.eye(300)[x - start])
+        np.testing.assert_array_equal(ones[:, 300:], np.eye(2)[np.zeros(x.size, int)])

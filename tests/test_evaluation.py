@@ -64,6 +64,19 @@ def test_the_same_key_gives_the_same_episodes_whatever_the_policy(key):
     assert (zero != other).any()
 
 
+class Large(probes.Counting):
+    """A reward of 2²⁴ at first, then 1: float32 + 1 would stay there."""
+
+    def step(self, key, state, action, params):
+        reward = jnp.where(state.time == 0, 2.0**24, 1.0)
+        return super().step(key, state, action, params)._replace(reward=reward)
+
+
+def test_returns_grow_past_what_float32_counts(key):
+    episodes = ppo.evaluate(key, never_matters, Large(), probes.CountingParams(7), 2)
+    np.testing.assert_array_equal(episodes.episode_return, [2**24 + 6] * 2)
+
+
 FROZEN = ppo.Config(
     total_timesteps=4 * 16,
     num_envs=4,

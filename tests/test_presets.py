@@ -1,13 +1,15 @@
 """Presets against the published numbers of the systems that they are named after."""
 
+import operator
 import re
 
 import jax
 import pytest
+from gymnasium import spaces
 
 import purejaxppo as ppo
 from purejaxppo import presets
-from purejaxppo.fields import flatten
+from purejaxppo.fields import flatten, replace
 
 MINIBATCHES_OF_64 = {"num_envs": 1, "batch_size": 2048, "minibatch_size": 64}
 TANH_64 = {
@@ -394,14 +396,6 @@ PUBLISHED = {
 }
 """Numbers of the systems' papers and code; "squared error" is the factor of it."""
 
-BOX_ONLY = {
-    "rl_games",
-    "ppo_pytorch",
-    "dppo_morvan",
-    "drl_code_pytorch",
-    "ppo_continuous_beta",
-}
-
 
 def figures(config):
     """A preset by dotted name, and what follows from several of its fields."""
@@ -452,23 +446,40 @@ def envs():
     return {name: ppo.make(name) for name in ("Pendulum-v1", "CartPole-v1")}
 
 
-def shapes_stay(config, env, env_params):
-    parts = ppo.make_ppo(config, env, env_params)
-    state = jax.eval_shape(parts.init, jax.random.key(0))
-    after, metrics = jax.eval_shape(parts.step, state)
-    assert {x.shape for x in jax.tree.leaves(metrics)} == {()}
-    return jax.tree.map(
-        lambda a, b: a.shape == b.shape and a.dtype == b.dtype, state, after
-    )
+SMALL = {"num_envs": 2, "num_steps": 8, "num_minibatches": 2, "total_timesteps": 32}
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_preset_trains_on_both_kinds_of_actions(name, env_id, envs):
+    env, env_params = envs[env_id]
+    preset = presets.make_preset(name, env.action_space(env_params))
+    few = {name: 2 for name in ("num_epochs", "critic_epochs") if getattr(preset, name)}
+    config = replace(preset, {**SMALL, **few, "network.widths": (4,)})
+    ppo.make_ppo(preset, env, env_params)  # In its own sizes it is sound, too.
+    train = jax.jit(ppo.make_train(config, env, env_params))
+    metrics = train(jax.random.key(0)).metrics
+    assert metrics.finite.all() and metrics.finite.shape == (2,)
+
+
+def box_only(config):
+    """The values of the fields that are for a Box of actions."""
+    get = operator.attrgetter
+    return {name: get(name)(config) for name in presets.BOX_ONLY}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_preset_traces_and_keeps_its_state_s_shapes(name, envs):
-    env = envs["Pendulum-v1" if name in BOX_ONLY else "CartPole-v1"]
-    assert all(jax.tree.leaves(shapes_stay(presets.make_preset(name), *env)))
+def test_a_preset_leaves_out_what_is_for_a_box_only_without_one(name):
+    discrete = spaces.Tuple([spaces.Discrete(2), spaces.MultiBinary(3)])
+    hybrid = spaces.Dict(a=discrete, b=spaces.Box(-1, 1, (2,)))
+    preset, without = presets.make_preset(name), presets.make_preset(name, discrete)
+    assert presets.make_preset(name, hybrid) == preset
+    assert box_only(without) == box_only(ppo.Config())
+    assert replace(without, box_only(preset)) == preset  # Nothing else changes.
+    text = " ".join((presets.PRESETS[name].__doc__ or "").split())
+    assert ("Without a Box of actions: " in text) == (without != preset)
 
 
-@pytest.mark.parametrize("name", sorted(BOX_ONLY))
-def test_a_preset_for_a_box_refuses_discrete_actions(name, envs):
-    with pytest.raises(ValueError, match=r"^Expected [^\n]+\.$"):
-        ppo.make_ppo(presets.make_preset(name), *envs["CartPole-v1"])
+def test_without_its_action_space_a_preset_keeps_what_is_for_a_box(envs):
+    with pytest.raises(ValueError, match=r"^Expected bounds_loss [^\n]+\.$"):
+        ppo.make_ppo(presets.rl_games(), *envs["CartPole-v1"])

@@ -122,9 +122,43 @@ def test_episodes_are_counted_as_by_a_loop(rate):
         terminated=jnp.asarray(terminated),
         truncated=jnp.asarray(truncated),
     )
-    after, result = count_episodes(Running(*map(jnp.asarray, running)), steps)
+    before = Running(
+        episode_return=jnp.float32(running[0]),
+        remainder=jnp.zeros(4),
+        episode_length=jnp.int32(running[1]),
+    )
+    after, result = count_episodes(before, steps)
     np.testing.assert_allclose(after.episode_return, returns, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(after.episode_length, lengths)
     assert result.num_episodes == len(ended)
     means = np.mean(ended, axis=0) if ended else [np.nan, np.nan]
     np.testing.assert_allclose(result[:2], means, rtol=1e-4)
+
+
+def test_returns_and_lengths_go_on_growing_past_what_float32_counts():
+    # One step and a reward of 1 at a time, from 2²⁴ steps: float32 + 1 stays there.
+    def one(reward, done):
+        reward = jnp.full((1, 1), reward)
+        nothing = jnp.zeros((1, 1))
+        flag = jnp.full((1, 1), done)
+        return Transition((), (), nothing, reward, (), flag, jnp.zeros_like(flag))
+
+    start = 2**24
+    running = Running(
+        episode_return=jnp.full(1, start, jnp.float32),
+        remainder=jnp.zeros(1),
+        episode_length=jnp.full(1, start, jnp.int32),
+    )
+    count = jax.jit(count_episodes)
+    for _ in range(5):
+        running, ended = count(running, one(1.0, False))
+    assert running.episode_length == start + 5
+    assert float(running.episode_return[0]) + float(running.remainder[0]) == start + 5
+    running, ended = count(running, one(1.0, True))
+    assert ended.episode_return == ended.episode_length == start + 6
+    assert [float(x[0]) for x in running] == [0, 0, 0]
+    # An infinite reward leaves an infinite return, and the next episode is sound.
+    running, ended = count(running, one(jnp.inf, False))
+    running, ended = count(running, one(1.0, True))
+    assert ended.episode_return == jnp.inf
+    assert count(running, one(1.0, True))[1].episode_return == 1

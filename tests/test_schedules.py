@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import purejaxppo as ppo
-from envs.probes import ConstantValue
+from envs.probes import ConstantValue, CountingParams
 from purejaxppo.fields import replace
 from purejaxppo.schedules import exponential, linear, piecewise, progress, staircase
+from tests.techniques import Walk, jit
 
 CONFIG = ppo.Config(
     total_timesteps=5 * 8,
@@ -21,8 +22,8 @@ CONFIG = ppo.Config(
 
 
 def test_progress_counts_updates():
-    values = [float(progress(u, 4)) for u in range(5)]
-    assert values == [0, 0.25, 0.5, 0.75, 1]
+    values = [float(progress(u, 4)) for u in range(7)]
+    assert values == [0, 0.25, 0.5, 0.75, 1, 1, 1]
 
 
 def test_linear_hits_its_ends_exactly():
@@ -109,3 +110,51 @@ def test_learning_rate_stays_without_annealing():
     ).metrics
     np.testing.assert_array_equal(metrics.learning_rate, np.full(5, np.float32(1e-3)))
     assert metrics.clip_eps == () and metrics.ent_coef == ()
+
+
+FOLLOWING = {
+    "schedules": {
+        "anneal_clip": True,
+        "min_learning_rate": 3e-4,
+        "ent_schedule": "exponential",
+        "kl_penalty": {"target": 1e-9},
+        "network.sigma": {"kind": "scheduled_sigma", "every": 8, "decay": 0.05},
+    },
+    "rules": {
+        "anneal_lr": False,
+        "kl_learning_rate": {"target": 1e-9},
+        "ent_schedule": {"kind": "entropy_target", "target": -50.0},
+        "kl_penalty": {"target": 1e-9},
+    },
+}
+
+
+@pytest.mark.parametrize("name", FOLLOWING)
+def test_after_the_last_planned_update_no_number_moves_until_more_are_planned(name):
+    config = replace(CONFIG, {"total_timesteps": 3 * 8, **FOLLOWING[name]})
+    env = Walk()
+    short = ppo.make_ppo(config, env, CountingParams(5))
+    longer = dataclasses.replace(config, total_timesteps=9 * 8)
+    long = ppo.make_ppo(longer, env, CountingParams(5))
+    assert (short.num_updates, long.num_updates) == (3, 9)
+    steps = jit(lambda state, on: jax.lax.cond(on, long.step, short.step, state))
+    state, seen = jit(short.init)(jax.random.key(0)), []
+    for update in range(9):
+        moved = state.params
+        state, metrics = steps(state, update >= 6)
+        moved = jax.tree.map(lambda a, b: bool((a != b).any()), moved, state.params)
+        assert any(jax.tree.leaves(moved))  # It still learns, at the rate of the end.
+        fields = "learning_rate", "ent_coef", "kl_coef", "clip_eps"
+        numbers = [
+            float(x) for k in fields for x in jax.tree.leaves(getattr(metrics, k))
+        ]
+        found = jax.tree_util.tree_leaves_with_path(state.params)
+        sigma = [
+            float(x[0]) for path, x in found if "log_std" in jax.tree_util.keystr(path)
+        ]
+        seen.append(numbers + (sigma if name == "schedules" else []))
+    assert len(seen[0]) == {"schedules": 5, "rules": 3}[name]
+    within, after, on = np.array(seen[:3]), np.array(seen[3:6]), np.array(seen[6:])
+    assert (within[0] != within[2]).all()
+    assert (after == after[0]).all()
+    assert (on[-1] != after[0]).any(0).all()

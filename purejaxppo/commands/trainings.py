@@ -30,6 +30,7 @@ from purejaxppo.study import Means, Plan, Study, hosts, store
 from purejaxppo.study.grids import Setting, from_tables
 from purejaxppo.study.groups import configured
 from purejaxppo.study.loading import read_study
+from purejaxppo.suites import make
 from purejaxppo.tuning.claims import check_no_search
 
 Texts = tyro.conf.UseAppendAction[tuple[str, ...]]
@@ -153,11 +154,11 @@ def run_resume(command: Resume) -> int:
 
 def _run(command: Training) -> int:
     check_alpha(command.alpha)
+    _use_machine(command)  # First: to suit a preset, an environment is made with JAX.
     study = make_study(command)
     if isinstance(command, Sweep) and study.grid is None:
         raise ValueError("Expected --grid, --zip or --sample, got none.")
     check_no_search(Path(study.output or ""))
-    _use_machine(command)
     if command.dry_run:
         return _dry_run(study, _means(command))
     return _train(command, study, overwrite=command.overwrite, resume=command.resume)
@@ -206,11 +207,12 @@ def make_job(
         raise ValueError("Expected at most one of --preset and --config, got both.")
     if path is not None and path.is_dir():
         raise ValueError(f"Expected --config to be a file, got the directory {path}.")
-    start = Config() if preset is None else make_preset(preset)
-    job = store.Job("", 1, 0, start) if path is None else store.read_job(path)
+    job = store.Job("", 1, 0, Config()) if path is None else store.read_job(path)
     env = command.env or job.env
     if not env:
         raise ValueError("Expected an environment, such as CartPole-v1, got none.")
+    if preset is not None:
+        job = job._replace(config=_preset(preset, env))
     given = {"num_seeds": command.num_seeds, "seed": command.seed}
     fields, settings = given_fields(command), settings or job.settings
     for name in fields:
@@ -222,6 +224,12 @@ def make_job(
         settings=tuple(settings),
         **{name: value for name, value in given.items() if value is not None},
     )
+
+
+def _preset(name: str, env_id: str) -> Config:
+    """Return a preset with the options that suit an environment's actions."""
+    env, env_params = make(env_id)
+    return make_preset(name, env.action_space(env_params))
 
 
 def _base(config: Config, fields: dict[str, Any], setting: Setting) -> Config:

@@ -70,8 +70,8 @@ class Tune(Wanted):
 
 def run_tune(command: Tune) -> int:
     """Search, confirm, show and write; returns the exit code."""
+    machine.use_this_machine()  # First: to suit a preset, an environment is made.
     search = make_search(command)
-    machine.use_this_machine()
     console = Console()
     try:
         tuned = _run(search, console)
