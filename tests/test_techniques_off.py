@@ -203,7 +203,9 @@ def plain_rollout(config, env, env_params, network, key, state):
 
 def plain_step(config, env, env_params, network, state):
     """One update of PPO as one would write it with no technique in mind."""
-    done = jnp.float32(state.update) / config.num_updates
+    done = (
+        jnp.minimum(jnp.float32(state.update), config.num_updates) / config.num_updates
+    )
     rate = linear(jnp.float32(config.learning_rate), 0.0, done)
     rollout_key, update_key, key = jax.random.split(state.key, 3)
     collector, steps, ended = plain_rollout(
