@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import tyro
 
-from purejaxppo.commands import failing, stopping
+from purejaxppo.commands import failing, stopping, terminal
 from purejaxppo.commands.evaluations import Evaluate, run_evaluate
 from purejaxppo.commands.exports import Export, Play, run_export, run_play
 from purejaxppo.commands.listings import Check, List, run_check, run_list
@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Set PUREJAXPPO_TRACEBACK to see where an error came from.
     """
+    terminal.accept_any_text()
     arguments = sys.argv[1:] if arguments is None else arguments
     if list(arguments) == ["--version"]:
         print(f"purejaxppo {version('purejaxppo')}")

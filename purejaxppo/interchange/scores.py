@@ -111,7 +111,7 @@ def write_scores(
     path, scores = Path(path), final_scores(records, fraction=fraction)
     if path.suffix == ".json":
         lists = {name: array.tolist() for name, array in scores.items()}
-        path.write_text(json.dumps(lists) + "\n")
+        path.write_text(json.dumps(lists) + "\n", "utf-8")
         return
     # As np.savez, which takes no algorithm that is called as one of its arguments.
     with zipfile.ZipFile(path, "w") as archive:
@@ -199,7 +199,7 @@ def _matrix(
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        scores = json.loads(path.read_text(), object_pairs_hook=_once)
+        scores = json.loads(path.read_bytes(), object_pairs_hook=_once)
     except ValueError as error:
         raise ValueError(f"Expected {path} to be JSON, got: {error}.") from None
     if not isinstance(scores, dict):

@@ -32,7 +32,7 @@ def write_page(path: Path, page: Page) -> None:
     )
     environment.filters["said"] = _said
     text = environment.get_template("page.html").render(page=page)
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, "utf-8", "backslashreplace")  # Paths may be no text.
 
 
 def made_by(versions: dict[str, str]) -> str:

@@ -136,7 +136,7 @@ def read_job(path: Path) -> Job:
       ValueError: no such file, no TOML, an unknown key, a value out of range.
     """
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        table = tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         raise ValueError(f"Expected a config file at {path}, found none.") from None
     except ValueError as error:  # Bytes that are no text, too.
@@ -238,7 +238,7 @@ def read_plan(directory: Path) -> dict[str, Any] | None:
 def _read_json(path: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
     """Read an object with at least these names and kinds of values."""
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_bytes())
     except ValueError as error:
         raise _damaged(path, error) from None
     for name, kind in kinds.items():
