@@ -201,6 +201,24 @@ def test_numbers_and_choices_are_read_by_their_kind():
     assert (command.memory_gib, command.log) == (None, ("csv", "a,b"))
 
 
+@pytest.mark.parametrize("word", ["off", "none"])
+def test_what_is_none_by_default_can_be_said_to_be_so(word):
+    """Of each command, the options whose help text says `(default: none)`."""
+    for name, (kind, _) in cli.COMMANDS.items():
+        hints = typing.get_type_hints(kind, include_extras=True)
+        off = [
+            option
+            for option, hint in hints.items()
+            if "(default: none)" in str(getattr(hint, "__metadata__", ""))
+        ]
+        given = (f"--{option.replace('_', '-')} {word}" for option in off)
+        first = () if name == "list" else ("x",)
+        command = cli.parse_command((name, *first, *" ".join(given).split()))
+        assert not any(getattr(command, option) for option in off)
+    sweep = cli.parse_command(("sweep", "x", "--grid", word, "--grid", "gamma=0.9"))
+    assert sweep.grid == ("gamma=0.9",)
+
+
 def test_a_failure_is_one_line_too(capsys, monkeypatch):
     def fail(command):
         raise RuntimeError("first line\nsecond line")

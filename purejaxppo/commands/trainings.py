@@ -17,7 +17,7 @@ from purejaxppo.commands.planning import confirm, render_plan
 from purejaxppo.commands.progress import StudyProgress, shown_warnings
 from purejaxppo.config import Config
 from purejaxppo.fields import FieldError, replace
-from purejaxppo.interchange.studies import incomplete
+from purejaxppo.interchange.studies import how_far, incomplete
 from purejaxppo.loggers import make_loggers
 from purejaxppo.presets import make_preset
 from purejaxppo.reliability import render
@@ -323,13 +323,9 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
         if not progress.is_training:
             console.print("It was complete: nothing was left to train.")
         return 0
-    if study.grid is None:
-        done = f"{facts['updates']} of {facts['num_updates']} updates"
-    else:
-        total = sum(len(g.runs) * g.config.num_updates for g in study.groups)
-        done = f"{dataset['updates'].values.sum() / total:.0%} of all updates"
     goes_on = f"`purejaxppo resume {directory}` goes on"
-    console.print(f"Stopped after {done}; {goes_on}.", highlight=False, soft_wrap=True)
+    told = f"Stopped after {how_far(facts)}; {goes_on}."
+    console.print(told, highlight=False, soft_wrap=True)
     return stopping.STOPPED
 
 
