@@ -341,7 +341,7 @@ def is_off(value: Any) -> bool:
 
 
 def _off_value(leaf: Leaf) -> Any:
-    """Return what switches a field off; itself False where nothing does."""
+    """Return the value of a field that is off, or False if it cannot be off."""
     if leaf.optional:
         return None
     if OFF[0] in leaf.choices:

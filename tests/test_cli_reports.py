@@ -215,8 +215,16 @@ TWO = ("compare", "plain-one", "<i>helped")
         (("compare",), "Expected two algorithms at least, to compare them, got none."),
         (
             ("compare", "plain-one", "helped-two"),
-            "Expected all algorithms on the same tasks, got none of plain-one on "
+            "Each algorithm needs runs on every task; there are none of plain-one on "
             "Two-v0, none of helped-two on One-v0.",
+        ),
+        (
+            ("compare", *studies.PATHS),
+            "Each algorithm needs runs on every task; there are none of plain-one on "
+            "Two-v0, none of plain-two on One-v0, none of <i>helped on Two-v0, none of "
+            "helped-two on One-v0. Each path counts as an algorithm of its own; where "
+            "several are the same one, give the name of each with --names, such as "
+            "--names NAME1,NAME1,NAME2,NAME2.",
         ),
         (
             (*TWO, "--baseline", "9", "--target", "3"),

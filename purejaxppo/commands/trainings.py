@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.console import Console
 from purejaxppo.commands import machine, stopping
 from purejaxppo.commands.grids import parse_tables
 from purejaxppo.commands.options import Positional, given_fields, needed, option
-from purejaxppo.commands.planning import confirm, render_plan
+from purejaxppo.commands.planning import confirm, describe_rounding, render_plan
 from purejaxppo.commands.progress import StudyProgress, shown_warnings
 from purejaxppo.config import Config
 from purejaxppo.fields import FieldError, replace
@@ -276,13 +277,15 @@ def _means(command: Using) -> Means:
 def _dry_run(study: Study, means: Means) -> int:
     """Show the plan of a study."""
     console = Console(quiet=not hosts.is_first())
-    _show_groups(study, console)
+    _show_size(study, console)
     console.print(render_plan(study, study.plan(means)))
     return 0
 
 
-def _show_groups(study: Study, console: Console) -> None:
-    """Say how often there is to be compiled, before it begins."""
+def _show_size(study: Study, console: Console) -> None:
+    """Say how many steps are trained, and how often is compiled, before it begins."""
+    if line := describe_rounding(study.configs):
+        console.print(line, highlight=False, soft_wrap=True)
     if study.grid is not None:
         number = len(study.groups)
         how = "one compilation" if number == 1 else "one compilation each"
@@ -303,7 +306,7 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
             progress.bar.stop()  # Else it would write over the question.
             confirm(plan, console)
 
-    _show_groups(study, console)
+    _show_size(study, console)
     with shown_warnings(console), progress as show, _told_if_stopped(progress, study):
         dataset = study.run(
             overwrite=overwrite,
@@ -323,7 +326,7 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
         if not progress.is_training:
             console.print("It was complete: nothing was left to train.")
         return 0
-    goes_on = f"`purejaxppo resume {directory}` goes on"
+    goes_on = f"`purejaxppo resume {shlex.quote(str(directory))}` goes on"
     told = f"Stopped after {how_far(facts)}; {goes_on}."
     console.print(told, highlight=False, soft_wrap=True)
     return stopping.STOPPED
@@ -337,7 +340,8 @@ def _told_if_stopped(progress: StudyProgress, study: Study) -> Iterator[None]:
     except KeyboardInterrupt:
         told = "Stopped before the training began."
         if progress.is_training:
-            told = f"Stopped; `purejaxppo resume {study.output}` goes on."
+            directory = shlex.quote(str(study.output))
+            told = f"Stopped; `purejaxppo resume {directory}` goes on."
         raise KeyboardInterrupt(told) from None
 
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from purejaxppo.commands import machine, stopping
 from purejaxppo.commands.grids import parse_fields
 from purejaxppo.commands.options import option
+from purejaxppo.commands.planning import describe_rounding
 from purejaxppo.commands.progress import StudyProgress, shown_warnings, stop
 from purejaxppo.commands.trainings import Texts, Wanted, folder, make_job
 from purejaxppo.labels import label
@@ -73,6 +74,8 @@ def run_tune(command: Tune) -> int:
     search = make_search(command)
     machine.use_this_machine()
     console = Console()
+    if line := describe_rounding([search.config]):
+        console.print(line, highlight=False, soft_wrap=True)
     try:
         tuned = _run(search, console)
     except KeyboardInterrupt:

@@ -221,7 +221,10 @@ def read_comparison(
     """
     sources = read_sources(paths, names, metric=metric, rollouts=rollouts)
     _check_once(sources)
-    _, tasks = check_records([runs for of in sources for runs in of.records])
+    try:
+        _, tasks = check_records([runs for of in sources for runs in of.records])
+    except ValueError as error:
+        raise ValueError(f"{error}{'' if names else _hint_of_names(sources)}") from None
     lows = references(baseline, tasks, "baseline")
     highs = references(target, tasks, "target")
     check_references(tasks, lows, highs)
@@ -230,6 +233,21 @@ def read_comparison(
     if metric is not None and metric not in METRICS:
         sources = [_of_no_return(source, metric) for source in sources]
     return Contest(sources, lows, highs, METRICS.get(quantity, quantity))
+
+
+def _hint_of_names(sources: Sequence[Source]) -> str:
+    """Return advice for paths of one task each that may be of the same algorithms."""
+    tasks = [source.records[0].task for source in sources]
+    # The first path of each task may be one algorithm, the second one another.
+    places = [tasks[:i].count(task) for i, task in enumerate(tasks)]
+    several = any(len(source.records) > 1 for source in sources)
+    if several or len(set(tasks)) < 2 or max(places) == 0:
+        return ""
+    example = ",".join(f"NAME{place + 1}" for place in places)
+    return (
+        " Each path counts as an algorithm of its own; where several are the same one, "
+        f"give the name of each with --names, such as --names {example}."
+    )
 
 
 def _of_no_return(source: Source, metric: str) -> Source:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import sys
 import tomllib
@@ -324,7 +325,7 @@ def read_evaluation(directory: Path) -> "xarray.Dataset":
     if not (directory / EVALUATION).exists():
         raise ValueError(
             f"Expected an evaluation in {directory}, found none; "
-            f"`purejaxppo evaluate {directory}` makes it."
+            f"`purejaxppo evaluate {shlex.quote(str(directory))}` makes it."
         )
     return _read_dataset(directory / EVALUATION)
 
