@@ -238,8 +238,7 @@ TWO = ("compare", "plain-one", "<i>helped")
         ),
         (
             ("compare", "plain-one", "nothing"),
-            "Expected a study, TensorBoard's event files, or a file that ends in .csv, "
-            ".parquet, .json, .npz at nothing, found nothing.",
+            "There is nothing to read runs from at nothing.",
         ),
     ],
 )

@@ -16,6 +16,8 @@ from purejaxppo.config import SECTIONS, Config
 from purejaxppo.fields import OFF, FieldError, Leaf, is_off, leaves, parse
 
 Positional = tyro.conf.Positional
+Texts = tyro.conf.UseAppendAction[tuple[str, ...]]
+"""An option that may be given several times."""
 
 
 def option(metavar: str, default: str) -> Any:

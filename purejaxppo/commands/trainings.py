@@ -8,12 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import tyro
 from rich.console import Console
 
 from purejaxppo.commands import machine, stopping
 from purejaxppo.commands.grids import parse_tables
-from purejaxppo.commands.options import Positional, given_fields, needed, option
+from purejaxppo.commands.options import (
+    Positional,
+    Texts,
+    given_fields,
+    needed,
+    option,
+)
 from purejaxppo.commands.planning import confirm, describe_rounding, render_plan
 from purejaxppo.commands.progress import StudyProgress, shown_warnings
 from purejaxppo.config import Config
@@ -32,9 +37,6 @@ from purejaxppo.study.grids import Setting, from_tables
 from purejaxppo.study.groups import configured
 from purejaxppo.study.loading import read_study
 from purejaxppo.tuning.claims import check_no_search
-
-Texts = tyro.conf.UseAppendAction[tuple[str, ...]]
-"""An option that may be given several times."""
 
 
 @dataclasses.dataclass

@@ -13,10 +13,10 @@ from rich.text import Text
 
 from purejaxppo.commands import machine, stopping
 from purejaxppo.commands.grids import parse_fields
-from purejaxppo.commands.options import option
+from purejaxppo.commands.options import Texts, option
 from purejaxppo.commands.planning import describe_rounding
 from purejaxppo.commands.progress import StudyProgress, shown_warnings, stop
-from purejaxppo.commands.trainings import Texts, Wanted, folder, make_job
+from purejaxppo.commands.trainings import Wanted, folder, make_job
 from purejaxppo.labels import label
 from purejaxppo.reporting.words import counted
 from purejaxppo.study import Status

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from purejaxppo.interchange.gathering import distinct
+from purejaxppo.interchange.gathering import distinct, renamed
 from purejaxppo.reliability import final_performance, num_observed
 from purejaxppo.reliability.records import Runs, check_runs
 
@@ -85,8 +85,17 @@ def read_scores(
     *,
     tasks: Sequence[str] | None = None,
     env_steps: Sequence[int] | None = None,
+    algorithm: str | None = None,
+    task: str | None = None,
 ) -> list[Runs]:
     """Read a dictionary of scores from a `.json` or `.npz`; see `from_scores`.
+
+    Args:
+      path: of the file.
+      tasks: as for `from_scores`.
+      env_steps: likewise.
+      algorithm: in place of the only one.
+      task: name of the only one.
 
     Raises:
       ValueError: the file is not such a dictionary.
@@ -94,10 +103,18 @@ def read_scores(
     path = Path(path)
     scores = _read_npz(path) if path.suffix == ".npz" else _read_json(path)
     try:
-        return from_scores(scores, tasks=tasks, env_steps=env_steps)
+        records = from_scores(scores, tasks=tasks, env_steps=env_steps)
+        renamed("algorithm", algorithm, (record.algorithm for record in records))
+        renamed("task", task, (record.task for record in records))
     except ValueError as error:
         line = str(error).removesuffix(".")
         raise ValueError(f"{line}, in {path}.") from None
+    return [
+        record._replace(
+            algorithm=algorithm or record.algorithm, task=task or record.task
+        )
+        for record in records
+    ]
 
 
 def write_scores(

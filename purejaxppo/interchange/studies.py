@@ -207,11 +207,11 @@ def incomplete(directory: Path) -> list[str]:
 def how_far(facts: Mapping[str, Any]) -> str:
     """Return how far a study was trained, in words.
 
-    >>> alike = {"run_updates": 6, "num_run_updates": 18}
-    >>> how_far({"updates": 3, "num_updates": 9, **alike})
+    >>> two_runs = {"num_updates": 9, "num_run_updates": 18}
+    >>> how_far({"updates": 3, "run_updates": 6, **two_runs})
     '3 of 9 updates'
-    >>> how_far({"updates": 9, "num_updates": 9, **alike})
-    '33 % of all updates'
+    >>> how_far({"updates": 9, "run_updates": 10, **two_runs})
+    '55 % of all updates'
 
     Args:
       facts: of the study's `environment.json`. Where some runs have more updates than
@@ -219,6 +219,8 @@ def how_far(facts: Mapping[str, Any]) -> str:
     """
     most, planned = facts["updates"], facts["num_updates"]
     done, total = facts.get("run_updates", most), facts.get("num_run_updates", planned)
+    if done == total:
+        return "its last update, before its files were complete"
     if most * total == done * planned:
         return f"{most} of {planned} updates"
     return f"{100 * done // total} % of all updates"

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from purejaxppo.interchange import cells
+from purejaxppo.interchange.folders import OPTIONS
 from purejaxppo.interchange.gathering import distinct, on_grid, renamed, require
 from purejaxppo.reliability.records import Runs, check_runs
 
@@ -225,7 +226,8 @@ def _table(
     for name in (*KEYS, *kind):
         if name not in raw and name not in optional:
             raise ValueError(
-                f"Expected {path} to have a column {name}, got {', '.join(raw)}."
+                f"Expected {path} to have a column {name}, got {', '.join(raw)}; "
+                f"{_remedy(name)}."
             )
     rows = len(raw[kind.step])
     table = _Table(
@@ -239,6 +241,13 @@ def _table(
     )
     _check_order(table, kind.step, "seed" in raw)
     return table
+
+
+def _remedy(column: str) -> str:
+    """What to do where a table lacks a column."""
+    if column in OPTIONS:
+        return f"{column} ({OPTIONS[column]} NAME) says it for all rows"
+    return f"columns (--columns OTHER={column}) says which one it is"
 
 
 def _names(

@@ -22,6 +22,7 @@ from purejaxppo.reporting.report_page import Part, analyzed, make_report_page
 from purejaxppo.reporting.sources import (
     METRICS,
     Source,
+    how_to_read,
     metrics_of,
     read_source,
     read_sources,
@@ -84,21 +85,30 @@ class Study(NamedTuple):
 
 
 def read_reports(
-    paths: Sequence[Path], target: str | None = None, rollouts: str | None = None
+    paths: Sequence[Path],
+    target: str | None = None,
+    names: Sequence[str] | None = None,
+    format: str | None = None,
+    **how: Any,
 ) -> list[Study]:
     """Read studies with each kind of return that they recorded, or runs from elsewhere.
 
     Args:
         paths: studies' directories, or whatever else `interchange.read` reads.
         target: as `references` has it.
-        rollouts: see `interchange.read_study`.
+        names: the algorithm of each; as it is read if None.
+        format: as for `interchange.read`.
+        how: its other arguments; those that are `None` are left out.
 
     Raises:
         ValueError: there are no paths, or no results, or the target is none.
     """
     if not paths:
         raise ValueError("Expected the directory of a study, got none.")
-    studies = [_read_report(path, rollouts) for path in paths]
+    asked = how_to_read(paths, names, format, **how)
+    studies = [
+        _read_report(path, format, own) for path, own in zip(paths, asked, strict=True)
+    ]
     tasks = dict.fromkeys(part.runs.task for study in studies for part in study.parts)
     targets = references(target, list(tasks), "target")
     return [
@@ -109,14 +119,14 @@ def read_reports(
     ]
 
 
-def _read_report(path: Path, rollouts: str | None) -> Study:
-    if not store.holds_study(path):
-        source = read_source(path, rollouts=rollouts)
+def _read_report(path: Path, format: str | None, how: dict[str, Any]) -> Study:
+    if not store.holds_study(path) or format not in (None, "study"):
+        source = read_source(path, format, **how)
         found = source.records
         parts = [Part(f"{r.algorithm} on {r.task}", "return", r) for r in found]
         return Study(source, parts, [])
     metrics = metrics_of(path)
-    sources = [read_source(path, metric=name, rollouts=rollouts) for name in metrics]
+    sources = [read_source(path, format, metric=name, **how) for name in metrics]
     parts = [
         Part(_part_name(runs, name, source, metrics), METRICS[name], runs)
         for name, source in zip(metrics, sources, strict=True)
@@ -204,7 +214,8 @@ def read_comparison(
     baseline: str | None = None,
     target: str | None = None,
     metric: str | None = None,
-    rollouts: str | None = None,
+    format: str | None = None,
+    **how: Any,
 ) -> Contest:
     """Read what is to be compared.
 
@@ -214,12 +225,13 @@ def read_comparison(
         baseline: final returns that count as 0, as `references` has them.
         target: those that count as 1, likewise.
         metric: see `interchange.read_study`.
-        rollouts: likewise.
+        format: as for `interchange.read`.
+        how: its other arguments; those that are `None` are left out.
 
     Raises:
         ValueError: what is there cannot be read, or not be compared.
     """
-    sources = read_sources(paths, names, metric=metric, rollouts=rollouts)
+    sources = read_sources(paths, names, format, metric=metric, **how)
     _check_once(sources)
     try:
         _, tasks = check_records([runs for of in sources for runs in of.records])
