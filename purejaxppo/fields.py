@@ -388,9 +388,24 @@ def parse(leaf: Leaf, text: str) -> Any:
             raise ValueError(text)
     except (ValueError, KeyError):
         raise ValueError(
-            f"Expected {leaf.name} to be {leaf.metavar}, got {text!r}."
+            f"Expected {leaf.name} to be {_wanted(leaf)}, got {text!r}."
         ) from None
     return text
+
+
+def _wanted(leaf: Leaf) -> str:
+    """What a field's text must be, for an error message."""
+    if leaf.metavar != "BOOL":
+        return leaf.metavar
+    inner = [
+        f"{leaf.name}.{own.name}"
+        for t in leaf.techniques.values()
+        for own in own_leaves(t)
+    ]
+    hint = (
+        f" (its numbers have options of their own, such as {inner[0]})" if inner else ""
+    )
+    return f"true or false{hint}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

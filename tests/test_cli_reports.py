@@ -201,7 +201,7 @@ TWO = ("compare", "plain-one", "<i>helped")
         ),
         (
             (*TWO, "--names", "a"),
-            "Expected names to be one for each of the 2 paths, got 1.",
+            "Expected one name for each path, got 1 name for 2 paths.",
         ),
         (
             (*TWO, "--names", "a,a"),

@@ -173,9 +173,18 @@ def _how(command: Report | Compare) -> dict[str, Any]:
     names = ("task", "format", "tag", "pattern", "points", "rollouts")
     return {
         **{name: getattr(command, name) for name in names},
-        "names": command.names.split(",") if command.names else None,
+        "names": _names(command.names) if command.names else None,
         "columns": parse_columns(command.columns) or None,
     }
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ValueError(
+            f"--names takes NAME,NAME,..., none of them empty, not {text!r}."
+        )
+    return names
 
 
 def parse_columns(texts: Sequence[str]) -> dict[str, str]:

@@ -32,7 +32,7 @@ from purejaxppo.reliability.analysis import Plan as Analysis
 from purejaxppo.reporting import cautions, summaries, write_brief
 from purejaxppo.reporting.sweeps import check_rank, render_sweep, write_sweep
 from purejaxppo.reporting.words import counted
-from purejaxppo.study import Means, Plan, Study, hosts, store
+from purejaxppo.study import Means, Plan, Status, Study, hosts, store
 from purejaxppo.study.grids import Setting, from_tables
 from purejaxppo.study.groups import configured
 from purejaxppo.study.loading import read_study
@@ -132,7 +132,7 @@ class Sweep(Training):
 class Resume(Using):
     """Go on with a study that was stopped or killed, as if it had not been."""
 
-    directory: Annotated[Positional[Path], needed("DIR")] = Path()
+    directory: Annotated[Positional[Path | None], needed("DIR")] = None
     """The study's directory."""
 
 
@@ -149,6 +149,8 @@ def run_sweep(command: Sweep) -> int:
 def run_resume(command: Resume) -> int:
     """Go on with the study in a directory."""
     check_alpha(command.alpha)
+    if command.directory is None:
+        raise ValueError("resume needs DIR: The study's directory.")
     study = read_study(command.directory, env=None, env_params=None, network=None)
     _use_machine(command)
     return _train(command, study, overwrite=False, resume=True)
@@ -279,8 +281,9 @@ def _means(command: Using) -> Means:
 def _dry_run(study: Study, means: Means) -> int:
     """Show the plan of a study."""
     console = Console(quiet=not hosts.is_first())
+    plan = study.plan(means)
     _show_size(study, console)
-    console.print(render_plan(study, study.plan(means)))
+    console.print(render_plan(study, plan))
     return 0
 
 
@@ -298,9 +301,14 @@ def _show_size(study: Study, console: Console) -> None:
 def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> int:
     """Train a study, show and write what came out."""
     console = Console(quiet=not hosts.is_first())
-    directory = Path(study.output or "")
+    directory, means = Path(study.output or ""), _means(command)
     loggers = make_loggers(",".join(command.log))
     progress = StudyProgress(console)
+
+    def show_status(status: Status) -> None:
+        if not status.seconds:  # The first one, when all that was asked for is good.
+            _show_size(study, console)
+        progress.show(status)
 
     def show_plan(plan: Plan) -> None:
         console.print(render_plan(study, plan))
@@ -308,15 +316,14 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
             progress.bar.stop()  # Else it would write over the question.
             confirm(plan, console)
 
-    _show_size(study, console)
-    with shown_warnings(console), progress as show, _told_if_stopped(progress, study):
+    with shown_warnings(console), progress, _told_if_stopped(progress, study):
         dataset = study.run(
             overwrite=overwrite,
             resume=resume,
             allow_changes=command.allow_changes,
-            means=_means(command),
+            means=means,
             on_plan=None if study.grid is None else show_plan,
-            on_status=show,
+            on_status=show_status,
             loggers=loggers,
         )
     if hosts.is_first():

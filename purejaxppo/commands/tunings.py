@@ -74,8 +74,6 @@ def run_tune(command: Tune) -> int:
     search = make_search(command)
     machine.use_this_machine()
     console = Console()
-    if line := describe_rounding([search.config]):
-        console.print(line, highlight=False, soft_wrap=True)
     try:
         tuned = _run(search, console)
     except KeyboardInterrupt:
@@ -96,12 +94,19 @@ def _run(search: Search, console: Console) -> Tuned:
     """Search and confirm, with a progress bar for each."""
     searching, confirming = SearchProgress(console), StudyProgress(console)
 
+    rounding = describe_rounding([search.config])
+
+    def show_progress(progress: Progress) -> None:
+        if rounding and not searching.bar.live.is_started:
+            console.print(rounding, highlight=False, soft_wrap=True)
+        searching.show(progress)
+
     def confirm(status: Status) -> None:
         stop(searching.bar)  # One bar at a time is all that rich has.
         confirming.show(status)
 
-    with shown_warnings(console), searching as show, confirming:
-        return search.run(on_progress=show, on_status=confirm)
+    with shown_warnings(console), searching, confirming:
+        return search.run(on_progress=show_progress, on_status=confirm)
 
 
 def make_search(command: Tune) -> Search:

@@ -167,6 +167,16 @@ def _held(path: Path) -> list[str]:
         raise ValueError(f"There is nothing to read runs from at {path}.")
     held = [name for name, format in FORMATS.items() if format.holds(path)]
     if not held:
+        inner = (
+            sorted(p for p in path.iterdir() if store.holds_study(p))
+            if path.is_dir()
+            else []
+        )
+        if inner:
+            raise ValueError(
+                f"{path} is a folder of studies, which are paths of their own: "
+                f"{' '.join(map(str, inner[:8]))}{' ...' if inner[8:] else ''}."
+            )
         kind = "folder" if path.is_dir() else "file"
         raise ValueError(
             f"{path} is a {kind} of no known format: a study, TensorBoard's event "

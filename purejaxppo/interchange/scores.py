@@ -101,6 +101,8 @@ def read_scores(
       ValueError: the file is not such a dictionary.
     """
     path = Path(path)
+    if path.is_dir() or path.suffix not in (".json", ".npz"):
+        raise ValueError(f"{path} holds no scores: a file that ends in .json or .npz.")
     scores = _read_npz(path) if path.suffix == ".npz" else _read_json(path)
     try:
         records = from_scores(scores, tasks=tasks, env_steps=env_steps)

@@ -144,6 +144,8 @@ def rollouts_path(path: Path) -> Path:
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
+    if path.is_dir() or path.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"{path} is no table: a file that ends in .csv or .parquet.")
     frame = _read_csv(path) if path.suffix == ".csv" else _read_parquet(path)
     if frame.empty:
         raise _no_rows(path)

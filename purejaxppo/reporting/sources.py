@@ -9,6 +9,7 @@ from purejaxppo.fields import flatten
 from purejaxppo.interchange import ReadingWarning, arguments, read
 from purejaxppo.labels import shown
 from purejaxppo.reliability.records import Runs
+from purejaxppo.reporting.words import counted
 from purejaxppo.study import store
 
 METRICS = {
@@ -118,8 +119,8 @@ def how_to_read(
         return taken
     if len(names) != len(paths):
         raise ValueError(
-            f"Expected names to be one for each of the {len(paths)} paths, got "
-            f"{len(names)}."
+            f"Expected one name for each path, got {counted(len(names), 'name')} for "
+            f"{counted(len(paths), 'path')}."
         )
     return [{**own, "algorithm": name} for own, name in zip(taken, names, strict=True)]
 
