@@ -11,7 +11,14 @@ import pytest
 import purejaxppo
 from purejaxppo import cli
 from purejaxppo.commands import machine
+from purejaxppo.commands.planning import describe_rounding
+from purejaxppo.config import Config
+from purejaxppo.fields import replace
 from purejaxppo.interchange import FORMATS
+from purejaxppo.reliability.caveats import NO_ROLLOUTS
+from purejaxppo.reporting.pages import with_advice
+from purejaxppo.reporting.sources import Source
+from purejaxppo.study import Status, Study
 
 ROOT = Path(purejaxppo.__file__).parent
 DOCUMENTS = [ROOT.parent / "README.md", *sorted((ROOT.parent / "docs").glob("*.md"))]
@@ -52,7 +59,7 @@ def texts_of(path):
     for node in ast.walk(tree):
         is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
         if is_text and node not in docs:
-            yield node.lineno, node.value
+            yield node.lineno, str(node.value)
 
 
 def test_every_option_in_a_message_is_one_of_a_command_that_prints_it():
@@ -148,6 +155,58 @@ def test_a_newcomer_reads_one_line(line, message, capsys, tmp_path, monkeypatch)
     assert shown.out == "" and shown.err.count("\n") == 1
     assert shown.err.startswith(f"purejaxppo: error: {message}")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_trained_of_a_number_of_steps_is_said():
+    plain = Config(total_timesteps=1024)
+    assert describe_rounding([plain]) == ""
+    odd = replace(plain, {"total_timesteps": 1000})
+    assert describe_rounding([odd]) == (
+        "total_timesteps=1,000 is not a multiple of the batch of 512 (num_envs x "
+        "num_steps): each run trains 512 steps, in 1 update."
+    )
+    # 3 x 128 = 384 steps an update, of which 1024 hold 2.
+    assert describe_rounding([plain, replace(plain, {"num_envs": 3})]) == (
+        "total_timesteps=1,024 is not a multiple of the batch of 384 (num_envs x "
+        "num_steps): each run of such a setting trains 768 steps, in 2 updates."
+    )
+    assert describe_rounding([odd, replace(odd, {"num_envs": 3})]) == (
+        "total_timesteps=1,000 is not a multiple of the batch of 384 to 512 (num_envs "
+        "x num_steps): each run trains 512 to 768 steps, in 1 to 2 updates."
+    )
+
+
+@pytest.mark.parametrize("grid", [(), ("--grid", "gamma=0.9,0.99")])
+def test_it_is_said_once_and_not_where_nothing_is_trained(
+    grid, capsys, tmp_path, monkeypatch
+):
+    def run(self, *, on_status, **_):
+        on_status(Status(1, 0, 1))
+        on_status(Status(1, 1, 1, seconds=1.0))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(machine, "use_this_machine", lambda: None)
+    monkeypatch.setattr(Study, "run", run)
+    output = tmp_path / "my study"
+    command = ("sweep" if grid else "train", "CartPole-v1", "--output", str(output))
+    steps = ("--total-timesteps", "1000")
+    assert cli.main((*command, *grid, *steps)) == 130
+    shown = capsys.readouterr()
+    assert shown.out.count("each run trains 512 steps") == 1
+    told = f"Stopped; `purejaxppo resume '{output}'` goes on.\n"
+    assert shown.err == told
+    assert cli.main((*command, *grid, *steps, "--memory-gib", "0")) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_only_what_can_be_evaluated_is_said_to_be():
+    def advice(config, objects=()):
+        source = Source(Path("my runs"), [], config, {"objects": list(objects)}, [])
+        return with_advice(NO_ROLLOUTS, source).removeprefix(NO_ROLLOUTS)
+
+    assert advice({"env": "x"}) == " `purejaxppo evaluate 'my runs'` makes them."
+    assert advice({}) == ""  # A table, say.
+    assert advice({"env": "x"}, ["env"]) == ""  # It needs the Python object.
 
 
 def test_help_is_a_command_too(capsys):

@@ -10,6 +10,8 @@ import pytest
 import purejaxppo
 from purejaxppo import cli
 from purejaxppo.commands import terminal
+from purejaxppo.interchange import read
+from purejaxppo.study import store
 from tests import studies
 
 NARROW = ("ascii", "latin-1", "cp1252")
@@ -87,6 +89,29 @@ def test_streams_that_are_not_there_are_left_alone(monkeypatch):
     for stream in (None, io.StringIO()):
         monkeypatch.setattr(sys, "stdout", stream)
         terminal.accept_any_text()
+
+
+def test_files_with_a_byte_order_mark_are_read(tmp_path):
+    """As editors on Windows leave them; what is in another encoding is refused."""
+    table = "algorithm,task,seed,env_steps,episode_return\nppo,Hop,1,64,2.5\n"
+    texts = {
+        "runs.csv": table,
+        "scores.json": '{"ppo": [[2.5]]}',
+        "config.toml": 'env = "Høp-v0"\n[config]\ngamma = 0.9\n',
+        "environment.json": '{"status": "complete", "updates": 3}',
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text, "utf-8-sig")
+    for name in ("runs.csv", "scores.json"):
+        [runs] = read(tmp_path / name)
+        assert (runs.algorithm, runs.curves.tolist()) == ("ppo", [[2.5]])
+    job = store.read_job(tmp_path / "config.toml")
+    assert (job.env, job.config.gamma) == ("Høp-v0", 0.9)
+    assert store.read_environment(tmp_path)["updates"] == 3
+    for name, reads in (("runs.csv", read), ("config.toml", store.read_job)):
+        (tmp_path / name).write_text(texts[name], "utf-16")
+        with pytest.raises(ValueError, match=r", but it is not UTF-8\.$"):
+            reads(tmp_path / name)
 
 
 def encoding_is_given(call):

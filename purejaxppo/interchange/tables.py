@@ -186,6 +186,8 @@ def _no_rows(path: Path) -> ValueError:
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> ValueError:
+    if isinstance(error, UnicodeDecodeError):
+        return ValueError(f"Expected {path} to be {kind}, but it is not UTF-8.")
     line = " ".join(str(error).split()).rstrip(".")
     return ValueError(f"Expected {path} to be {kind}, got: {line}.")
 

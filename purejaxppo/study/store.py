@@ -140,7 +140,9 @@ def read_job(path: Path) -> Job:
         table = tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         raise ValueError(f"Expected a config file at {path}, found none.") from None
-    except ValueError as error:  # Bytes that are no text, too.
+    except UnicodeDecodeError:
+        raise ValueError(f"Expected {path} to be TOML, but it is not UTF-8.") from None
+    except ValueError as error:
         raise ValueError(f"Expected {path} to be TOML: {error}.") from None
     known = (*Job._fields[:-1], *TABLES)
     for name in table:
