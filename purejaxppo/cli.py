@@ -103,7 +103,8 @@ def parse_command(arguments: Sequence[str]) -> Any:
     if arguments[:1] == ["help"]:
         arguments = [*arguments[1:2], "--help"]
     name = arguments[0] if arguments else ""
-    if name not in (*COMMANDS, "-h", "--help"):
+    # tyro has options that print completions for a shell.
+    if name not in (*COMMANDS, "-h", "--help") and not name.startswith("--tyro-"):
         raise ValueError(_no_command(name))
     kinds = (
         Annotated[_full(kind, meant=other == name), _subcommand(other)]
@@ -150,7 +151,7 @@ def _no_command(name: str) -> str:
 
 
 def _what_is_missing(told: str, name: str) -> str:
-    """The line that says what tyro's box says."""
+    """Return tyro's box of an error as one line of ours."""
     words = " ".join(re.sub(r"[^ -~]|-{3,}", " ", told).split())
     if option := re.search(r"value for argument '(--[^']+)'", words):
         return f"{option[1]} needs a value; `purejaxppo {name} --help` describes it."

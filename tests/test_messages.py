@@ -45,7 +45,7 @@ OPTION = re.compile(r"(?<![\w(-])--([a-z][a-z0-9.-]*[a-z0-9])")
 
 def options_in(text):
     """Names of the options that a text names, but for those of other programs."""
-    text = re.sub(r"--(plot|xla)[\w-]*", "", text)
+    text = re.sub(r"--(plot|xla|tyro)[\w-]*", "", text)
     return {name.replace("-", "_") for name in OPTION.findall(text)}
 
 
@@ -57,9 +57,10 @@ def texts_of(path):
         if isinstance(node, ast.Module | ast.FunctionDef) and ast.get_docstring(node):
             docs.add(node.body[0].value)  # pyright: ignore[reportAttributeAccessIssue]
     for node in ast.walk(tree):
-        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-        if is_text and node not in docs:
-            yield node.lineno, str(node.value)
+        if not isinstance(node, ast.Constant) or node in docs:
+            continue
+        if isinstance(node.value, str):
+            yield node.lineno, node.value
 
 
 def test_every_option_in_a_message_is_one_of_a_command_that_prints_it():

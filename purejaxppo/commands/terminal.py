@@ -25,8 +25,9 @@ REPLACEMENTS: Mapping[str, str] = MappingProxyType(
 def accept_any_text() -> None:
     """Let standard output and error take any text, whatever their encoding."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # Not in a notebook, or where it is
-            stream.reconfigure(errors=HANDLER)  # closed.
+        # Notebooks have other streams, and a closed one is None.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=HANDLER)
 
 
 def _replace(error: UnicodeError) -> tuple[str, int]:

@@ -28,7 +28,8 @@ def write_page(path: Path, page: Page) -> None:
     )
     environment.filters["said"] = _said
     text = environment.get_template("page.html").render(page=page)
-    path.write_text(text, "utf-8", "backslashreplace")  # Paths may be no text.
+    # A path may hold bytes that are no text.
+    path.write_text(text, "utf-8", "backslashreplace")
 
 
 def made_by(versions: dict[str, str]) -> str:
