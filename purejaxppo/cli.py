@@ -1,9 +1,12 @@
 """The command line: which command is meant, and how its errors are told."""
 
+import contextlib
 import dataclasses
 import functools
+import io
 import operator
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -12,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import tyro
 
-from purejaxppo.commands import failing, stopping
+from purejaxppo.commands import failing, stopping, terminal
 from purejaxppo.commands.evaluations import Evaluate, run_evaluate
 from purejaxppo.commands.exports import Export, Play, run_export, run_play
 from purejaxppo.commands.listings import Check, List, run_check, run_list
@@ -29,7 +32,8 @@ from purejaxppo.commands.trainings import (
 )
 from purejaxppo.commands.tunings import Tune, run_tune
 from purejaxppo.config import Config
-from purejaxppo.fields import leaves, nearest
+from purejaxppo.fields import FLAGS, leaves, nearest
+from purejaxppo.reporting.words import listed
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "train": (Train, run_train),
@@ -54,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Set PUREJAXPPO_TRACEBACK to see where an error came from.
     """
+    terminal.accept_any_text()
     arguments = sys.argv[1:] if arguments is None else arguments
     if list(arguments) == ["--version"]:
         print(f"purejaxppo {version('purejaxppo')}")
@@ -91,26 +96,37 @@ def parse_command(arguments: Sequence[str]) -> Any:
     """The command that is meant, with its options.
 
     Raises:
-      ValueError: there is no such command or option (with the nearest names), or a
-        number or a choice is none.
+      ValueError: there is no such command or option (with the nearest names), a value
+        is missing, or a number or a choice is none.
     """
+    arguments = list(arguments)
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help"]
     name = arguments[0] if arguments else ""
-    if name.isalpha() and name not in COMMANDS:
-        raise ValueError(f"Unknown command {name!r}; {nearest(name, COMMANDS)}.")
+    # tyro has options that print completions for a shell.
+    if name not in (*COMMANDS, "-h", "--help") and not name.startswith("--tyro-"):
+        raise ValueError(_no_command(name))
     kinds = (
         Annotated[_full(kind, meant=other == name), _subcommand(other)]
         for other, (kind, _) in COMMANDS.items()
     )
     kind: Any = functools.reduce(operator.or_, kinds)
-    command, unknown = tyro.cli(
-        kind,
-        prog="purejaxppo",
-        args=list(arguments),
-        return_unknown_args=True,
-        registry=AS_TEXT,
-    )
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            command, unknown = tyro.cli(
+                kind,
+                prog="purejaxppo",
+                args=arguments,
+                return_unknown_args=True,
+                registry=AS_TEXT,
+            )
+    except SystemExit as leave:
+        if not leave.code:  # The help text was asked for.
+            raise
+        raise ValueError(_what_is_missing(told.getvalue(), name)) from None
     if unknown:
-        _refuse(unknown[0], command)
+        raise ValueError(_of_unknown(unknown[0], command, name))
     return read(command)
 
 
@@ -119,26 +135,65 @@ def _full(kind: type, meant: bool) -> type:
     return with_fields(kind) if meant and issubclass(kind, Wanted) else kind
 
 
-def _of_training() -> set[str]:
-    """Names of the options that say what is trained."""
-    own = {item.name for kind in (Train, Sweep) for item in dataclasses.fields(kind)}
-    return own | {leaf.name for leaf in leaves(Config)}
-
-
 def _subcommand(name: str) -> Any:
     return tyro.conf.subcommand(name, prefix_name=False)
 
 
-def _refuse(argument: str, command: Any) -> None:
+def _no_command(name: str) -> str:
+    """What is wrong with a first word that is no command."""
+    if name.isalpha():
+        return f"Unknown command {name!r}; {nearest(name, COMMANDS)}."
+    got = f", not {name!r}" if name else ""
+    return (
+        f"The first word is a command{got}: {', '.join(COMMANDS)}; `purejaxppo --help` "
+        "describes them."
+    )
+
+
+def _what_is_missing(told: str, name: str) -> str:
+    """Return tyro's box of an error as one line of ours."""
+    words = " ".join(re.sub(r"[^ -~]|-{3,}", " ", told).split())
+    if option := re.search(r"value for argument '(--[^']+)'", words):
+        return f"{option[1]} needs a value; `purejaxppo {name} --help` describes it."
+    if missing := re.search(r"Missing from [^:]+: (.+?) \(required\)", words):
+        metavar, _, meaning = missing[1].partition(" ")
+        return f"{name} needs {metavar}: {meaning}"
+    return words
+
+
+def _of_unknown(argument: str, command: Any, name: str) -> str:
+    """What is wrong with an argument that a command does not know."""
     if not argument.startswith("-"):
-        raise ValueError(f"Unexpected argument {argument!r}; options begin with --.")
-    known = [name.replace("__", ".") for name in texts(command)]
-    name = argument.lstrip("-").split("=")[0].replace("-", "_")
-    if isinstance(command, Resume) and name in _of_training():
-        raise ValueError(
-            f"Unknown option {argument!r}; what a study trains stays as it was begun."
+        why = "options begin with --"
+        if argument.lower() in FLAGS:
+            why = "a switch such as --overwrite takes no value"
+        return f"Unexpected argument {argument!r}; {why}."
+    option = argument.lstrip("-").split("=")[0].replace("-", "_")
+    others = [
+        other for other, (kind, _) in COMMANDS.items() if option in options_of(kind)
+    ]
+    if isinstance(command, Resume) and option in _of_training():
+        return (
+            f"Unknown option {argument!r}; resume cannot change what a study trains. "
+            "`purejaxppo train --config DIR/config.toml --output NEW` trains a changed "
+            "copy."
         )
-    raise ValueError(f"Unknown option {argument!r}; {nearest(name, known)}.")
+    if others:
+        return f"{argument!r} is an option of {listed(others)}, not of {name}."
+    known = [known.replace("__", ".") for known in texts(command)]
+    return f"Unknown option {argument!r}; {nearest(option, known)}."
+
+
+def options_of(kind: type) -> set[str]:
+    """Names of a command's options, those of the config's fields included."""
+    fields = {leaf.name for leaf in leaves(Config)} if issubclass(kind, Wanted) else ()
+    return {item.name for item in dataclasses.fields(kind)}.union(fields)
+
+
+def _of_training() -> set[str]:
+    """Names of the options that say what is trained."""
+    grid = {"grid", "zip", "sample", "num_samples", "sample_seed"}
+    return (options_of(Wanted) | grid) - {"output"}
 
 
 if __name__ == "__main__":

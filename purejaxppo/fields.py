@@ -29,6 +29,11 @@ BETWEEN: Rule = ("be in (0, 1)", lambda x: 0 < x < 1)
 ABOVE_1: Rule = ("be > 1", lambda x: x > 1)
 ANY: Rule = ("be finite", lambda x: True)
 
+OFF = "none", "off"
+"""Words for what is off; the first one is a choice of some fields, too."""
+FLAGS = {"true": True, "on": True, "false": False, "off": False}
+"""Word -> whether something is on."""
+
 
 def field(default: Any, rule: Rule, help: str) -> Any:
     """A dataclass field with the rule that its value must obey, and its help."""
@@ -294,7 +299,7 @@ def _is_technique(option: Any) -> bool:
 
 
 def _names_a_kind(value: Any) -> bool:
-    return isinstance(value, str) and value.lower() != "none"
+    return isinstance(value, str) and not is_off(value)
 
 
 def _switch_on(leaf: Leaf, now: Any, kind: Any) -> Any:
@@ -339,10 +344,24 @@ def _with_fields(leaf: Leaf, now: Any, fields: Mapping[str, Any], owner: type) -
         raise error.under(owner_name(owner), leaf.name) from None
 
 
+def is_off(value: Any) -> bool:
+    """Whether a value is a word for what is off."""
+    return isinstance(value, str) and value.lower() in OFF
+
+
+def _off_value(leaf: Leaf) -> Any:
+    """Return the value of a field that is off, or False if it cannot be off."""
+    if leaf.optional:
+        return None
+    if OFF[0] in leaf.choices:
+        return OFF[0]
+    return () if tuple in _options(leaf.kind) else False
+
+
 def _coerce(value: Any, leaf: Leaf) -> Any:
     options = _options(leaf.kind)
-    if isinstance(value, str) and value.lower() == "none" and leaf.optional:
-        return None
+    if is_off(value) and (off := _off_value(leaf)) is not False:
+        return off
     if isinstance(value, list):
         value = tuple(value)
     if isinstance(value, tuple) and typing.get_args(leaf.kind)[:1] == (float,):
@@ -353,23 +372,23 @@ def _coerce(value: Any, leaf: Leaf) -> Any:
 
 
 def parse(leaf: Leaf, text: str) -> Any:
-    """The value of a field from text: `64,64` for tuples, `none` for what is off.
+    """The value of a field from text: `64,64` for tuples, `off` or `none` for off.
 
     Raises:
       ValueError: the text is not of the field's type.
     """
     options = (bool,) if leaf.techniques else _options(leaf.kind)
     lower = text.lower()
-    if lower == "none" and leaf.optional:
-        return None
-    if len(leaf.techniques) > 1 and lower not in ("true", "false"):
+    if is_off(text) and (off := _off_value(leaf)) is not False:
+        return off
+    if len(leaf.techniques) > 1 and lower not in FLAGS:
         return lower
     try:
         if tuple in options:
             item = typing.get_args(leaf.kind)[0]
             return tuple(item(part) for part in text.split(",") if part.strip())
         if bool in options:
-            return {"true": True, "false": False}[lower]
+            return FLAGS[lower]
         if int in options and float(text).is_integer():  # 1e6 is a whole number.
             return int(float(text))
         if float in options:
@@ -378,9 +397,24 @@ def parse(leaf: Leaf, text: str) -> Any:
             raise ValueError(text)
     except (ValueError, KeyError):
         raise ValueError(
-            f"Expected {leaf.name} to be {leaf.metavar}, got {text!r}."
+            f"Expected {leaf.name} to be {_wanted(leaf)}, got {text!r}."
         ) from None
     return text
+
+
+def _wanted(leaf: Leaf) -> str:
+    """What a field's text must be, for an error message."""
+    if leaf.metavar != "BOOL":
+        return leaf.metavar
+    inner = [
+        f"{leaf.name}.{own.name}"
+        for t in leaf.techniques.values()
+        for own in own_leaves(t)
+    ]
+    hint = (
+        f" (its numbers have options of their own, such as {inner[0]})" if inner else ""
+    )
+    return f"true or false{hint}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

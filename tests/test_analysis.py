@@ -504,8 +504,8 @@ def test_too_few_runs_are_not_compared_by_quartiles_and_tails():
         ),
         (
             [("a", "t"), ("b", "u")],
-            "Expected all algorithms on the same tasks, got none of a on u, none of b "
-            "on t.",
+            "Each algorithm needs runs on every task; there are none of a on u, none "
+            "of b on t.",
         ),
     ],
 )

@@ -103,7 +103,7 @@ def test_train_leaves_a_study_and_a_report(tmp_path, capsys):
         (("CartPole-v1", "--checkpoint-minutes", "-1"), "Expected checkpoint_minutes"),
         (("CartPole-v1", *("--log", "csv") * 2), "each logger once, got csv 2 times."),
         (("CartPole-v1", "--alpha", "0.9"), "Expected alpha to be in (0, 0.5]"),
-        (("CartPole-v1", "--anneal-lr", "7"), "Expected anneal_lr to be BOOL"),
+        (("CartPole-v1", "--anneal-lr", "7"), "Expected anneal_lr to be true or"),
         (("CartPole-v1", "--network.widths", "a"), "Expected network.widths to be"),
         (
             ("CartPole-v1", "--network.activation", "sin"),
@@ -149,7 +149,9 @@ def test_bad_config_file_is_one_line(text, message, capsys, tmp_path):
 @pytest.mark.parametrize("option", ["--learning-rate", "--num-seeds=3", "--grid"])
 def test_what_a_study_trains_is_not_changed_on_the_way(option, capsys):
     assert fails(capsys, "resume", "here", option, "1") == (
-        f"Unknown option {option!r}; what a study trains stays as it was begun."
+        f"Unknown option {option!r}; resume cannot change what a study trains. "
+        "`purejaxppo train --config DIR/config.toml --output NEW` trains a changed "
+        "copy."
     )
     assert "nearest: chunk_size" in fails(capsys, "resume", "here", "--chunk", "1")
 
@@ -165,7 +167,7 @@ def test_a_warning_is_shown_once(capsys):
 
 def test_unknown_command_and_missing_study(capsys, tmp_path):
     assert "Unknown command 'trian'; nearest: train" in fails(capsys, "trian")
-    assert "Expected a study, TensorBoard" in fails(capsys, "report", str(tmp_path))
+    assert "a folder of no known format" in fails(capsys, "report", str(tmp_path))
 
 
 def numbers_and_choices():
@@ -199,6 +201,24 @@ def test_numbers_and_choices_are_read_by_their_kind():
     given = "--memory-gib none --log csv --log a,b"
     command = cli.parse_command(("train", "x", *given.split()))
     assert (command.memory_gib, command.log) == (None, ("csv", "a,b"))
+
+
+@pytest.mark.parametrize("word", ["off", "none"])
+def test_what_is_none_by_default_can_be_said_to_be_so(word):
+    """Of each command, the options whose help text says `(default: none)`."""
+    for name, (kind, _) in cli.COMMANDS.items():
+        hints = typing.get_type_hints(kind, include_extras=True)
+        off = [
+            option
+            for option, hint in hints.items()
+            if "(default: none)" in str(getattr(hint, "__metadata__", ""))
+        ]
+        given = (f"--{option.replace('_', '-')} {word}" for option in off)
+        first = () if name == "list" else ("x",)
+        command = cli.parse_command((name, *first, *" ".join(given).split()))
+        assert not any(getattr(command, option) for option in off)
+    sweep = cli.parse_command(("sweep", "x", "--grid", word, "--grid", "gamma=0.9"))
+    assert sweep.grid == ("gamma=0.9",)
 
 
 def test_a_failure_is_one_line_too(capsys, monkeypatch):

@@ -201,7 +201,7 @@ TWO = ("compare", "plain-one", "<i>helped")
         ),
         (
             (*TWO, "--names", "a"),
-            "Expected names to be one for each of the 2 paths, got 1.",
+            "Expected one name for each path, got 1 name for 2 paths.",
         ),
         (
             (*TWO, "--names", "a,a"),
@@ -215,8 +215,16 @@ TWO = ("compare", "plain-one", "<i>helped")
         (("compare",), "Expected two algorithms at least, to compare them, got none."),
         (
             ("compare", "plain-one", "helped-two"),
-            "Expected all algorithms on the same tasks, got none of plain-one on "
+            "Each algorithm needs runs on every task; there are none of plain-one on "
             "Two-v0, none of helped-two on One-v0.",
+        ),
+        (
+            ("compare", *studies.PATHS),
+            "Each algorithm needs runs on every task; there are none of plain-one on "
+            "Two-v0, none of plain-two on One-v0, none of <i>helped on Two-v0, none of "
+            "helped-two on One-v0. Each path counts as an algorithm of its own; where "
+            "several are the same one, give the name of each with --names, such as "
+            "--names NAME1,NAME1,NAME2,NAME2.",
         ),
         (
             (*TWO, "--baseline", "9", "--target", "3"),
@@ -230,8 +238,7 @@ TWO = ("compare", "plain-one", "<i>helped")
         ),
         (
             ("compare", "plain-one", "nothing"),
-            "Expected a study, TensorBoard's event files, or a file that ends in .csv, "
-            ".parquet, .json, .npz at nothing, found nothing.",
+            "There is nothing to read runs from at nothing.",
         ),
     ],
 )

@@ -8,6 +8,8 @@ import pytest
 
 import purejaxppo as ppo
 from purejaxppo import techniques as t
+from purejaxppo.commands.grids import parse_values
+from purejaxppo.config import Config
 from purejaxppo.fields import (
     FieldError,
     flatten,
@@ -20,6 +22,7 @@ from purejaxppo.fields import (
 )
 from purejaxppo.presets import PRESETS
 from purejaxppo.study import store
+from purejaxppo.study.groups import make_configs
 
 LEAVES = {leaf.name: leaf for leaf in leaves(ppo.Config)}
 
@@ -386,6 +389,32 @@ def test_parse_refuses_in_one_line(name, text):
         ValueError, match=rf"^Expected {name} to be .*, got '{text}'\.$"
     ):
         parse(leaf, text)
+
+
+@pytest.mark.parametrize("word", ["off", "none", "Off", "NONE"])
+def test_whatever_may_be_off_is_switched_off_by_either_word(word, tmp_path):
+    """As an option, in a grid's option, from Python, and in a file."""
+    optional = [leaf for leaf in leaves(Config) if leaf.optional and not leaf.owners]
+    assert len(optional) > 30
+    for leaf in optional:
+        assert parse(leaf, word) is None
+        head, _, rest = leaf.name.partition(".")
+        if not rest:  # Others need their technique.
+            assert parse_values(f"{head}={word}", "grid") == (head, [None])
+            assert getattr(replace(Config(), {head: word}), head) is None
+    (tmp_path / "config.toml").write_text(
+        f"[config]\nvf_clip_eps = '{word}'\nclip_eps = '{word}'\n"
+        f"normalize_advantage = '{word}'\nnetwork.hidden_gain = '{word}'\n"
+        f"truncation = '{word}'\nnetwork.autoregressive = '{word}'\n"
+        f"[grid]\nmax_grad_norm = [0.5, '{word}']\n"
+    )
+    job = store.read_job(tmp_path / "config.toml")
+    config = job.config
+    off = config.vf_clip_eps, config.clip_eps, config.normalize_advantage
+    assert (*off, config.network.hidden_gain) == (None,) * 4
+    assert (config.truncation, config.network.autoregressive) == ("none", ())
+    norms = [c.max_grad_norm for c in make_configs(config, job.settings)]
+    assert norms == [0.5, None]
 
 
 def test_types_are_told_once_for_any_number_of_changes(monkeypatch):

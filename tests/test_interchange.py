@@ -291,7 +291,12 @@ COLUMNS = "algorithm, task, seed, env_steps, episode_return"
         (
             "task,seed,env_steps,episode_return\nHop,1,1,1\n",
             "Expected {path} to have a column algorithm, got task, seed, env_steps, "
-            "episode_return.",
+            "episode_return; algorithm (--names NAME) says it for all rows.",
+        ),
+        (
+            "algorithm,task,Step,episode_return\nppo,Hop,1,1\n",
+            "Expected {path} to have a column env_steps, got algorithm, task, Step, "
+            "episode_return; columns (--columns OTHER=env_steps) says which one it is.",
         ),
         (
             HEADER + "ppo,Hop,1,1,1\nppo,Hop,1,2,high\n",
@@ -383,10 +388,7 @@ def test_bad_arguments_of_a_table(tmp_path):
             f"Expected points to be in [1, 10], the steps of ppo on Hop, got {points}."
         )
         refuses(message, read, path, points=points)
-    message = (
-        f"Expected {path} to be read with columns, algorithm, task, seed, points, got "
-        "metric."
-    )
+    message = f"metric says nothing about how to read {path} (table)."
     refuses(message, read, path, metric="episode_return")
 
 
@@ -444,7 +446,7 @@ def test_rollouts_of_other_runs_are_refused(tmp_path):
         (
             [runs(), runs()],
             "Expected each algorithm to be there once on each task, got ppo on "
-            "CartPole-v1 2 times; algorithm=NAME tells them apart.",
+            "CartPole-v1 2 times; algorithm (--names) tells them apart.",
         ),
         (
             [runs(seeds=np.array([3, 3]))],
@@ -534,7 +536,7 @@ def test_a_union_that_does_not_fit_is_refused(monkeypatch, tmp_path):
     path = table(tmp_path / "a.csv", HEADER + "ppo,Hop,1,1,1\nppo,Hop,2,2,1\n")
     message = (
         "Expected the curves of ppo on Hop to hold 3 values at most, got 2 runs x 2 "
-        "steps; points=1000 makes 1000 bins."
+        "steps; points (--points 1000) makes 1000 bins of them."
     )
     refuses(message, read, path)
 
@@ -663,7 +665,8 @@ def test_a_study_that_stopped_is_read_with_a_warning(study, tmp_path):
     copy.mkdir()
     for name in (store.CONFIG, store.RESULTS):
         (copy / name).symlink_to(study / name)
-    facts = store.read_environment(study) | {"status": "incomplete", "num_updates": 9}
+    more = {"num_updates": 9, "num_run_updates": 9, "run_updates": 2}
+    facts = store.read_environment(study) | {"status": "incomplete", **more}
     (copy / store.ENVIRONMENT).write_text(json.dumps(facts))
     message = rf"^Incomplete: the study in {copy} stopped after 2 of 9 updates\.$"
     with pytest.warns(ReadingWarning, match=message):
@@ -723,8 +726,8 @@ def test_folders_of_stable_baselines(tmp_path):
     [record] = read(tmp_path, task="CartPole-v1", tag="eval/mean_reward")
     assert record.curves.tolist() == [[0], [0]]
     message = (
-        f"Expected the task of {tmp_path / 'PPO_9'}, which its name does not tell; "
-        "give task, or a pattern with a group (?P<task>...)."
+        f"The name of {tmp_path / 'PPO_9'} does not tell the task: give it as task "
+        "(--task NAME), or give a pattern with a group (?P<task>...)."
     )
     refuses(message, read, tmp_path)
 
@@ -841,8 +844,8 @@ def test_bad_folders_of_events(tmp_path):
     refuses(message, read, tmp_path, tag="b")
     plain = log(tmp_path / "plain", [(1, 1.0)], tag="b")
     message = (
-        f"Expected the algorithm of {plain}, which its name does not tell; give "
-        "algorithm, or a pattern with a group (?P<algorithm>...)."
+        f"The name of {plain} does not tell the algorithm: give it as algorithm "
+        "(--names NAME), or give a pattern with a group (?P<algorithm>...)."
     )
     refuses(message, read, tmp_path, tag="b")
     pattern = r"Hop__ppo__1__(?P<seed>\d)|plain"
@@ -1025,21 +1028,23 @@ def test_several_paths_of_several_kinds(study, tmp_path):
     assert names == [("ppo", "CartPole-v1"), ("small", "CartPole-v1"), ("ppo", "Hop")]
     message = (
         "Expected each algorithm to be there once on each task, got small on "
-        "CartPole-v1 2 times; algorithm=NAME tells them apart."
+        "CartPole-v1 2 times; algorithm (--names) tells them apart."
     )
     refuses(message, read, [study, study])
 
 
 def test_what_cannot_be_read_or_written(tmp_path):
     refuses("Expected paths to read runs from, got none.", read, [])
-    start = (
-        "Expected a study, TensorBoard's event files, or a file that ends in .csv, "
-        ".parquet, .json, .npz at"
+    rest = (
+        "of no known format: a study, TensorBoard's event files, Stable-Baselines3's "
+        "monitor.csv, progress.csv or evaluations.npz, a table (.csv, .parquet), or "
+        "rliable's scores (.json, .npz)."
     )
     none, text = tmp_path / "none.csv", table(tmp_path / "a.txt", "")
-    refuses(f"{start} {none}, found nothing.", read, none)
-    refuses(f"{start} {text}, found another file.", read, text)
-    refuses(f"{start} {tmp_path}, found a folder with neither.", read, tmp_path)
+    refuses(f"There is nothing to read runs from at {none}.", read, none)
+    refuses(f"{text} is a file {rest}", read, text)
+    refuses(f"{tmp_path} is a folder {rest}", read, tmp_path)
+    refuses("Unknown format 'tables'; nearest: table.", read, text, format="tables")
     message = (
         f"Expected {text} to end in one of .csv, .parquet, .json, .npz, got '.txt'."
     )

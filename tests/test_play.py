@@ -349,7 +349,7 @@ def test_play_takes_an_exported_directory(exported, capsys):
     message = fails(run_play, Play(folder / "study", run=2, max_frames=0))
     assert message == "Expected run to be in [0, 2), got 2."
     message = fails(run_play, Play(folder, max_frames=0))
-    assert message == f"Expected a study in {folder}, found none."
+    assert message == f"There is neither a study nor an exported policy in {folder}."
 
 
 def test_parameters_of_the_environment_that_gymnasium_lacks_are_told_of(

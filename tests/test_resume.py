@@ -18,6 +18,7 @@ import pytest
 import xarray
 
 import purejaxppo as ppo
+from purejaxppo.interchange.studies import how_far
 from purejaxppo.study import (
     Means,
     Study,
@@ -278,6 +279,24 @@ def test_finished_chunks_are_not_trained_again(whole, tmp_path):
     study(output).run(resume=True, on_status=statuses.append)
     assert statuses[1].update > UPDATES + updates[2]
     assert {status.chunk for status in statuses[1:]} == {1}
+    assert_same(whole, output)
+
+
+def test_who_stops_at_the_last_update_finds_it_finished(whole, tmp_path):
+    """Of the first of two chunks, then of the second, and with it of the study."""
+    output = tmp_path / "study"
+
+    def interrupt(status):
+        if status.update in (UPDATES, 2 * UPDATES):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    stopped = study(output).run(means=OFTEN, on_status=interrupt)
+    assert stopped["updates"].values.tolist() == [UPDATES, UPDATES, 0, 0]
+    facts = store.read_environment(output)
+    assert facts["status"] == "incomplete"
+    assert how_far(facts) == "50 % of all updates"
+    study(output).run(resume=True, on_status=interrupt)
+    assert store.read_environment(output)["status"] == "complete"
     assert_same(whole, output)
 
 

@@ -20,7 +20,7 @@ from purejaxppo.exporting.reading import read_facts, read_policy
 from purejaxppo.exporting.writing import export_study
 from purejaxppo.labels import label
 from purejaxppo.reporting.words import NOTHING, counted
-from purejaxppo.study import load_run
+from purejaxppo.study import load_run, store
 
 
 @dataclasses.dataclass
@@ -113,7 +113,12 @@ def run_play(command: Play) -> int:
       ValueError: as `play` and `read_policy`, there is no such run, or the GIF is there
         and not to be replaced, or cannot be written.
     """
-    path = command.output or command.directory / files.PICTURE
+    directory = command.directory
+    if not files.holds_policy(directory) and not store.holds_study(directory):
+        raise ValueError(
+            f"There is neither a study nor an exported policy in {directory}."
+        )
+    path = command.output or directory / files.PICTURE
     if command.max_frames and path.exists() and not command.overwrite:
         raise ValueError(
             f"Expected output {path} not to be there; pass --overwrite to replace it."

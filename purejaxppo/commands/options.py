@@ -13,9 +13,11 @@ from tyro.constructors import (
 )
 
 from purejaxppo.config import SECTIONS, Config
-from purejaxppo.fields import FieldError, Leaf, leaves, parse
+from purejaxppo.fields import OFF, FieldError, Leaf, is_off, leaves, parse
 
 Positional = tyro.conf.Positional
+Texts = tyro.conf.UseAppendAction[tuple[str, ...]]
+"""An option that may be given several times."""
 
 
 def option(metavar: str, default: str) -> Any:
@@ -69,10 +71,31 @@ def read(command: Any) -> Any:
       ValueError: a text is none of its kind.
     """
     hints = typing.get_type_hints(type(command))
-    names = [item.name for item in dataclasses.fields(command)]
-    unread = [name for name in names if isinstance(getattr(command, name), Unread)]
-    found = {name: _read(name, hints[name], getattr(command, name)) for name in unread}
+    described = typing.get_type_hints(type(command), include_extras=True)
+    found: dict[str, Any] = {}
+    for item in dataclasses.fields(command):
+        name, value = item.name, getattr(command, item.name)
+        if isinstance(value, Unread):
+            found[name] = _read(name, hints[name], value)
+        elif _is_off_by_default(described[name]):
+            found[name] = _without_off(value)
     return dataclasses.replace(command, **found)
+
+
+def _is_off_by_default(kind: Any) -> bool:
+    """Whether the help text of an option says that it is off by default."""
+    hints = (
+        getattr(told, "help_behavior_hint", "")
+        for told in getattr(kind, "__metadata__", ())
+    )
+    return f"(default: {OFF[0]})" in hints
+
+
+def _without_off(value: Any) -> Any:
+    """The texts of an option but for those that switch it off."""
+    if isinstance(value, tuple):
+        return tuple(text for text in value if not is_off(text))
+    return None if is_off(str(value)) else value
 
 
 def _read(name: str, kind: Any, text: str) -> Any:
@@ -135,7 +158,7 @@ def _text(leaf: Leaf) -> Any:
     """The type of a text option for a field."""
     default = "off" if leaf.default is None else leaf.default
     if isinstance(default, tuple):
-        default = ",".join(map(str, default))
+        default = ",".join(map(str, default)) or OFF[0]
     if isinstance(default, float):
         default = f"{default:.4g}"
     owners = f"{', '.join(leaf.owners)}; " if leaf.owners else ""

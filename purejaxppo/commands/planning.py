@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Iterable, Sequence
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from purejaxppo.config import Config
 from purejaxppo.reporting.words import counted
 from purejaxppo.study import Plan, Study
 from purejaxppo.study.groups import Group
@@ -60,6 +62,41 @@ def _named(group: Group) -> str:
     varied = {name: len(np.unique(x, axis=0)) for name, x in group.values.items()}
     rest = ", ".join(f"{name} x {number}" for name, number in varied.items())
     return "; ".join(filter(None, (group.name, rest))) or "all"
+
+
+def describe_rounding(configs: Sequence[Config]) -> str:
+    """Return a line where fewer steps than total_timesteps are trained, else nothing.
+
+    >>> describe_rounding([Config(total_timesteps=1000)])[-39:]
+    'each run trains 512 steps, in 1 update.'
+
+    Args:
+      configs: of all settings.
+    """
+    rounded = [c for c in configs if c.total_timesteps % c.batch_size]
+    if not rounded:
+        return ""
+    some = "each run" if len(rounded) == len(configs) else "each run of such a setting"
+    batch, updates = (
+        _range(getattr(config, name) for config in rounded)
+        for name in ("batch_size", "num_updates")
+    )
+    steps = _range(config.num_updates * config.batch_size for config in rounded)
+    return (
+        f"total_timesteps={_range(config.total_timesteps for config in rounded)} is "
+        f"not a multiple of the batch of {batch} (num_envs x num_steps): {some} trains "
+        f"{steps} steps, in {updates} update{'' if updates == '1' else 's'}."
+    )
+
+
+def _range(numbers: Iterable[int]) -> str:
+    """Return the least and the greatest number, or one if they are the same.
+
+    >>> _range([512]), _range([3, 1024, 5])
+    ('512', '3 to 1,024')
+    """
+    found = set(numbers)
+    return " to ".join(f"{number:,}" for number in sorted({min(found), max(found)}))
 
 
 def confirm(plan: Plan, console: Console) -> None:

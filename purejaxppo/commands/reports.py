@@ -1,13 +1,14 @@
 """`purejaxppo report` and `compare`: what the runs of studies say."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 
-from purejaxppo.commands.options import Positional, needed, option
+from purejaxppo.commands.options import Positional, Texts, needed, option
 from purejaxppo.interchange.studies import incomplete
 from purejaxppo.reliability import Definition, render
 from purejaxppo.reliability.analysis import Plan
@@ -23,6 +24,28 @@ from purejaxppo.reporting import (
 from purejaxppo.reporting.report_page import Part
 from purejaxppo.reporting.sweeps import render_sweep, write_sweep
 from purejaxppo.study import store
+
+
+@dataclasses.dataclass
+class Reading:
+    """How runs from elsewhere are read."""
+
+    names: Annotated[str | None, option("NAME,NAME,...", "as they are called")] = None
+    """The algorithm of each path, in their order."""
+    task: Annotated[str | None, option("NAME", "as the files say")] = None
+    """The environment, where files do not tell it, or in place of the only one."""
+    format: Annotated[str | None, option("NAME", "recognised")] = None
+    """What the paths hold: study, tensorboard, table, scores; or monitor, progress or
+    evaluations of Stable-Baselines3."""
+    tag: Annotated[str | None, option("TAG", "the return's")] = None
+    """The return's tag in TensorBoard's files, or its column in a progress.csv."""
+    pattern: Annotated[str | None, option("REGEX", "the usual ones")] = None
+    """What is read from folders' names: groups among algorithm, task and seed."""
+    columns: Annotated[Texts, option("THEIRS=OURS", "as they are called")] = ()
+    """Name of a table's column = algorithm, task, seed, env_steps or episode_return.
+    Repeatable."""
+    points: Annotated[int | None, option("INT", "all steps")] = None
+    """Bins that steps are gathered in, for runs with steps of their own."""
 
 
 @dataclasses.dataclass
@@ -51,17 +74,18 @@ class Analysing:
 
 
 @dataclasses.dataclass
-class Report(Analysing):
+class Report(Reading, Analysing):
     """Report on studies: report.html, report.json, tables and pictures."""
 
     paths: Annotated[Positional[tuple[Path, ...]], needed("DIR...")] = ()
-    """Studies' directories; or tables, TensorBoard's folders, rliable's scores."""
+    """Studies' directories; or tables, rliable's scores, folders of TensorBoard's or of
+    Stable-Baselines3's files."""
     output: Annotated[Path | None, option("DIR", "the study's directory")] = None
     """Directory for the report, if it is one. Of runs.csv, it is runs by default."""
 
 
 @dataclasses.dataclass
-class Compare(Analysing):
+class Compare(Reading, Analysing):
     """Compare studies, algorithms x tasks: compare.html and compare.json."""
 
     paths: Annotated[Positional[tuple[Path, ...]], needed("DIR DIR...")] = ()
@@ -69,8 +93,6 @@ class Compare(Analysing):
     the same tasks."""
     output: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("compare")
     """Directory for the comparison."""
-    names: Annotated[str | None, option("NAME,NAME,...", "the directories'")] = None
-    """The algorithm of each study."""
     baseline: Annotated[str | None, option("SCORE|TASK=SCORE,...", "measured")] = None
     """Final return that counts as 0 where tasks are pooled; the target is 1."""
     metric: Annotated[str | None, option("NAME", "episode_return")] = None
@@ -88,7 +110,7 @@ def run_report(command: Report) -> int:
     plan = _plan(command)
     if command.output is not None and len(command.paths) > 1:
         raise ValueError(f"Expected one study with --output, got {len(command.paths)}.")
-    studies = read_reports(command.paths, command.target, command.rollouts)
+    studies = read_reports(command.paths, command.target, **_how(command))
     paths, console = command.paths, Console()
     own = [path if path.is_dir() else path.with_suffix("") for path in paths]
     outputs = [command.output] if command.output else own
@@ -132,11 +154,10 @@ def run_compare(command: Compare) -> int:
     )
     contest = read_comparison(
         command.paths,
-        names=command.names.split(",") if command.names else None,
         baseline=command.baseline,
         target=command.target,
         metric=command.metric,
-        rollouts=command.rollouts,
+        **_how(command),
     )
     comparison = write_comparison(contest, command.output, plan)
     console = Console()
@@ -145,6 +166,45 @@ def run_compare(command: Compare) -> int:
     path = command.output / "compare.html"
     console.print(f"Comparison in {path}", highlight=False)
     return 0
+
+
+def _how(command: Report | Compare) -> dict[str, Any]:
+    """How the paths are read."""
+    names = ("task", "format", "tag", "pattern", "points", "rollouts")
+    return {
+        **{name: getattr(command, name) for name in names},
+        "names": _names(command.names) if command.names else None,
+        "columns": parse_columns(command.columns) or None,
+    }
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise ValueError(
+            f"--names takes NAME,NAME,..., none of them empty, not {text!r}."
+        )
+    return names
+
+
+def parse_columns(texts: Sequence[str]) -> dict[str, str]:
+    """Return a table's columns and what they are called here.
+
+    >>> parse_columns(("Step=env_steps,a=b=episode_return", "run=seed"))
+    {'Step': 'env_steps', 'a=b': 'episode_return', 'run': 'seed'}
+
+    Raises:
+      ValueError: a part is not THEIRS=OURS.
+    """
+    columns = {}
+    for part in ",".join(texts).split(",") if texts else ():
+        theirs, _, ours = (name.strip() for name in part.rpartition("="))
+        if not theirs or not ours:
+            raise ValueError(
+                f"--columns takes THEIRS=OURS, such as Step=env_steps, not {part!r}."
+            )
+        columns[theirs] = ours
+    return columns
 
 
 def _plan(command: Analysing) -> Plan:

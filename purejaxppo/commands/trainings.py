@@ -2,22 +2,28 @@
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import tyro
 from rich.console import Console
 
 from purejaxppo.commands import machine, stopping
 from purejaxppo.commands.grids import parse_tables
-from purejaxppo.commands.options import Positional, given_fields, needed, option
-from purejaxppo.commands.planning import confirm, render_plan
+from purejaxppo.commands.options import (
+    Positional,
+    Texts,
+    given_fields,
+    needed,
+    option,
+)
+from purejaxppo.commands.planning import confirm, describe_rounding, render_plan
 from purejaxppo.commands.progress import StudyProgress, shown_warnings
 from purejaxppo.config import Config
 from purejaxppo.fields import FieldError, replace
-from purejaxppo.interchange.studies import incomplete
+from purejaxppo.interchange.studies import how_far, incomplete
 from purejaxppo.loggers import make_loggers
 from purejaxppo.presets import make_preset
 from purejaxppo.reliability import render
@@ -26,15 +32,12 @@ from purejaxppo.reliability.analysis import Plan as Analysis
 from purejaxppo.reporting import cautions, summaries, write_brief
 from purejaxppo.reporting.sweeps import check_rank, render_sweep, write_sweep
 from purejaxppo.reporting.words import counted
-from purejaxppo.study import Means, Plan, Study, hosts, store
+from purejaxppo.study import Means, Plan, Status, Study, hosts, store
 from purejaxppo.study.grids import Setting, from_tables
 from purejaxppo.study.groups import configured
 from purejaxppo.study.loading import read_study
 from purejaxppo.suites import make
 from purejaxppo.tuning.claims import check_no_search
-
-Texts = tyro.conf.UseAppendAction[tuple[str, ...]]
-"""An option that may be given several times."""
 
 
 @dataclasses.dataclass
@@ -130,7 +133,7 @@ class Sweep(Training):
 class Resume(Using):
     """Go on with a study that was stopped or killed, as if it had not been."""
 
-    directory: Annotated[Positional[Path], needed("DIR")] = Path()
+    directory: Annotated[Positional[Path | None], needed("DIR")] = None
     """The study's directory."""
 
 
@@ -147,6 +150,8 @@ def run_sweep(command: Sweep) -> int:
 def run_resume(command: Resume) -> int:
     """Go on with the study in a directory."""
     check_alpha(command.alpha)
+    if command.directory is None:
+        raise ValueError("resume needs DIR: The study's directory.")
     study = read_study(command.directory, env=None, env_params=None, network=None)
     _use_machine(command)
     return _train(command, study, overwrite=False, resume=True)
@@ -284,13 +289,16 @@ def _means(command: Using) -> Means:
 def _dry_run(study: Study, means: Means) -> int:
     """Show the plan of a study."""
     console = Console(quiet=not hosts.is_first())
-    _show_groups(study, console)
-    console.print(render_plan(study, study.plan(means)))
+    plan = study.plan(means)
+    _show_size(study, console)
+    console.print(render_plan(study, plan))
     return 0
 
 
-def _show_groups(study: Study, console: Console) -> None:
-    """Say how often there is to be compiled, before it begins."""
+def _show_size(study: Study, console: Console) -> None:
+    """Say how many steps are trained, and how often is compiled, before it begins."""
+    if line := describe_rounding(study.configs):
+        console.print(line, highlight=False, soft_wrap=True)
     if study.grid is not None:
         number = len(study.groups)
         how = "one compilation" if number == 1 else "one compilation each"
@@ -301,9 +309,14 @@ def _show_groups(study: Study, console: Console) -> None:
 def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> int:
     """Train a study, show and write what came out."""
     console = Console(quiet=not hosts.is_first())
-    directory = Path(study.output or "")
+    directory, means = Path(study.output or ""), _means(command)
     loggers = make_loggers(",".join(command.log))
     progress = StudyProgress(console)
+
+    def show_status(status: Status) -> None:
+        if not status.seconds:  # The first one, when all that was asked for is good.
+            _show_size(study, console)
+        progress.show(status)
 
     def show_plan(plan: Plan) -> None:
         console.print(render_plan(study, plan))
@@ -311,15 +324,14 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
             progress.bar.stop()  # Else it would write over the question.
             confirm(plan, console)
 
-    _show_groups(study, console)
-    with shown_warnings(console), progress as show, _told_if_stopped(progress, study):
+    with shown_warnings(console), progress, _told_if_stopped(progress, study):
         dataset = study.run(
             overwrite=overwrite,
             resume=resume,
             allow_changes=command.allow_changes,
-            means=_means(command),
+            means=means,
             on_plan=None if study.grid is None else show_plan,
-            on_status=show,
+            on_status=show_status,
             loggers=loggers,
         )
     if hosts.is_first():
@@ -331,13 +343,9 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
         if not progress.is_training:
             console.print("It was complete: nothing was left to train.")
         return 0
-    if study.grid is None:
-        done = f"{facts['updates']} of {facts['num_updates']} updates"
-    else:
-        total = sum(len(g.runs) * g.config.num_updates for g in study.groups)
-        done = f"{dataset['updates'].values.sum() / total:.0%} of all updates"
-    goes_on = f"`purejaxppo resume {directory}` goes on"
-    console.print(f"Stopped after {done}; {goes_on}.", highlight=False, soft_wrap=True)
+    goes_on = f"`purejaxppo resume {shlex.quote(str(directory))}` goes on"
+    told = f"Stopped after {how_far(facts)}; {goes_on}."
+    console.print(told, highlight=False, soft_wrap=True)
     return stopping.STOPPED
 
 
@@ -349,7 +357,8 @@ def _told_if_stopped(progress: StudyProgress, study: Study) -> Iterator[None]:
     except KeyboardInterrupt:
         told = "Stopped before the training began."
         if progress.is_training:
-            told = f"Stopped; `purejaxppo resume {study.output}` goes on."
+            directory = shlex.quote(str(study.output))
+            told = f"Stopped; `purejaxppo resume {directory}` goes on."
         raise KeyboardInterrupt(told) from None
 
 

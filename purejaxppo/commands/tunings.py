@@ -13,9 +13,10 @@ from rich.text import Text
 
 from purejaxppo.commands import machine, stopping
 from purejaxppo.commands.grids import parse_fields
-from purejaxppo.commands.options import option
+from purejaxppo.commands.options import Texts, option
+from purejaxppo.commands.planning import describe_rounding
 from purejaxppo.commands.progress import StudyProgress, shown_warnings, stop
-from purejaxppo.commands.trainings import Texts, Wanted, folder, make_job
+from purejaxppo.commands.trainings import Wanted, folder, make_job
 from purejaxppo.labels import label
 from purejaxppo.reporting.words import counted
 from purejaxppo.study import Status
@@ -93,12 +94,19 @@ def _run(search: Search, console: Console) -> Tuned:
     """Search and confirm, with a progress bar for each."""
     searching, confirming = SearchProgress(console), StudyProgress(console)
 
+    rounding = describe_rounding([search.config])
+
+    def show_progress(progress: Progress) -> None:
+        if rounding and not searching.bar.live.is_started:
+            console.print(rounding, highlight=False, soft_wrap=True)
+        searching.show(progress)
+
     def confirm(status: Status) -> None:
         stop(searching.bar)  # One bar at a time is all that rich has.
         confirming.show(status)
 
-    with shown_warnings(console), searching as show, confirming:
-        return search.run(on_progress=show, on_status=confirm)
+    with shown_warnings(console), searching, confirming:
+        return search.run(on_progress=show_progress, on_status=confirm)
 
 
 def make_search(command: Tune) -> Search:

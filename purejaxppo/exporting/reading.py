@@ -45,7 +45,7 @@ def read_facts(directory: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"Expected an exported policy in {directory}, found none.")
     try:
-        facts = json.loads(path.read_text())
+        facts = json.loads(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"Expected {path} to be JSON: {error}.") from None
     given = facts.get("format") if isinstance(facts, dict) else None

@@ -132,7 +132,7 @@ def _write(
         "packages": _versions(),
         "sha256": digests,
     }
-    (directory / files.FACTS).write_text(json.dumps(record, indent=2) + "\n")
+    (directory / files.FACTS).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
 
 
 def _replace(partial: Path, output: Path) -> None:

@@ -61,7 +61,8 @@ def on_grid(
     if np.prod(shape) > LARGEST:
         raise ValueError(
             f"Expected the curves of {name} to hold {LARGEST:,} values at most, got "
-            f"{num_runs:,} runs x {len(grid):,} steps; points=1000 makes 1000 bins."
+            f"{num_runs:,} runs x {len(grid):,} steps; points (--points 1000) makes "
+            "1000 bins of them."
         )
     lacking = np.ones(shape, np.bool_)
     lacking[run, place] = False
@@ -131,8 +132,8 @@ def distinct(records: list[Runs]) -> list[Runs]:
         if names.count(name) > 1:
             raise ValueError(
                 f"Expected each algorithm to be there once on each task, got "
-                f"{name[0]} on {name[1]} {names.count(name)} times; algorithm=NAME "
-                f"tells them apart."
+                f"{name[0]} on {name[1]} {names.count(name)} times; algorithm "
+                "(--names) tells them apart."
             )
         seeds, count = np.unique(record.seeds, return_counts=True)
         if (count > 1).any():

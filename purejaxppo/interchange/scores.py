@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from purejaxppo.interchange.gathering import distinct
+from purejaxppo.interchange.gathering import distinct, renamed
 from purejaxppo.reliability import final_performance, num_observed
 from purejaxppo.reliability.records import Runs, check_runs
 
@@ -85,19 +85,38 @@ def read_scores(
     *,
     tasks: Sequence[str] | None = None,
     env_steps: Sequence[int] | None = None,
+    algorithm: str | None = None,
+    task: str | None = None,
 ) -> list[Runs]:
     """Read a dictionary of scores from a `.json` or `.npz`; see `from_scores`.
+
+    Args:
+      path: of the file.
+      tasks: as for `from_scores`.
+      env_steps: likewise.
+      algorithm: in place of the only one.
+      task: name of the only one.
 
     Raises:
       ValueError: the file is not such a dictionary.
     """
     path = Path(path)
+    if path.is_dir() or path.suffix not in (".json", ".npz"):
+        raise ValueError(f"{path} holds no scores: a file that ends in .json or .npz.")
     scores = _read_npz(path) if path.suffix == ".npz" else _read_json(path)
     try:
-        return from_scores(scores, tasks=tasks, env_steps=env_steps)
+        records = from_scores(scores, tasks=tasks, env_steps=env_steps)
+        renamed("algorithm", algorithm, (record.algorithm for record in records))
+        renamed("task", task, (record.task for record in records))
     except ValueError as error:
         line = str(error).removesuffix(".")
         raise ValueError(f"{line}, in {path}.") from None
+    return [
+        record._replace(
+            algorithm=algorithm or record.algorithm, task=task or record.task
+        )
+        for record in records
+    ]
 
 
 def write_scores(
@@ -111,7 +130,7 @@ def write_scores(
     path, scores = Path(path), final_scores(records, fraction=fraction)
     if path.suffix == ".json":
         lists = {name: array.tolist() for name, array in scores.items()}
-        path.write_text(json.dumps(lists) + "\n")
+        path.write_text(json.dumps(lists) + "\n", "utf-8")
         return
     # As np.savez, which takes no algorithm that is called as one of its arguments.
     with zipfile.ZipFile(path, "w") as archive:
@@ -199,7 +218,7 @@ def _matrix(
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        scores = json.loads(path.read_text(), object_pairs_hook=_once)
+        scores = json.loads(path.read_bytes(), object_pairs_hook=_once)
     except ValueError as error:
         raise ValueError(f"Expected {path} to be JSON, got: {error}.") from None
     if not isinstance(scores, dict):

@@ -5,8 +5,9 @@ coordinates `seed` and `env_steps`; from `evaluation.zarr` (dimensions run, epis
 it is there, `sampled_return` or `greedy_return`, and `seed`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -200,7 +201,26 @@ def incomplete(directory: Path) -> list[str]:
     facts = store.read_environment(directory)
     if facts["status"] == "complete":
         return []
-    return [
-        f"Incomplete: the study in {directory} stopped after {facts['updates']} of "
-        f"{facts['num_updates']} updates."
-    ]
+    return [f"Incomplete: the study in {directory} stopped after {how_far(facts)}."]
+
+
+def how_far(facts: Mapping[str, Any]) -> str:
+    """Return how far a study was trained, in words.
+
+    >>> two_runs = {"num_updates": 9, "num_run_updates": 18}
+    >>> how_far({"updates": 3, "run_updates": 6, **two_runs})
+    '3 of 9 updates'
+    >>> how_far({"updates": 9, "run_updates": 10, **two_runs})
+    '55 % of all updates'
+
+    Args:
+      facts: of the study's `environment.json`. Where some runs have more updates than
+        others, as when its chunks are trained one after another, those of all count.
+    """
+    most, planned = facts["updates"], facts["num_updates"]
+    done, total = facts.get("run_updates", most), facts.get("num_run_updates", planned)
+    if done == total:
+        return "its last update, before its files were complete"
+    if most * total == done * planned:
+        return f"{most} of {planned} updates"
+    return f"{100 * done // total} % of all updates"

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from purejaxppo.interchange import cells
+from purejaxppo.interchange.folders import OPTIONS
 from purejaxppo.interchange.gathering import distinct, on_grid, renamed, require
 from purejaxppo.reliability.records import Runs, check_runs
 
@@ -143,6 +144,8 @@ def rollouts_path(path: Path) -> Path:
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
+    if path.is_dir() or path.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"{path} is no table: a file that ends in .csv or .parquet.")
     frame = _read_csv(path) if path.suffix == ".csv" else _read_parquet(path)
     if frame.empty:
         raise _no_rows(path)
@@ -183,6 +186,8 @@ def _no_rows(path: Path) -> ValueError:
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> ValueError:
+    if isinstance(error, UnicodeDecodeError):
+        return ValueError(f"Expected {path} to be {kind}, but it is not UTF-8.")
     line = " ".join(str(error).split()).rstrip(".")
     return ValueError(f"Expected {path} to be {kind}, got: {line}.")
 
@@ -225,7 +230,8 @@ def _table(
     for name in (*KEYS, *kind):
         if name not in raw and name not in optional:
             raise ValueError(
-                f"Expected {path} to have a column {name}, got {', '.join(raw)}."
+                f"Expected {path} to have a column {name}, got {', '.join(raw)}; "
+                f"{_remedy(name)}."
             )
     rows = len(raw[kind.step])
     table = _Table(
@@ -239,6 +245,13 @@ def _table(
     )
     _check_order(table, kind.step, "seed" in raw)
     return table
+
+
+def _remedy(column: str) -> str:
+    """What to do where a table lacks a column."""
+    if column in OPTIONS:
+        return f"{column} ({OPTIONS[column]} NAME) says it for all rows"
+    return f"columns (--columns OTHER={column}) says which one it is"
 
 
 def _names(

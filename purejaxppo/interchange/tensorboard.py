@@ -12,14 +12,19 @@ is NaN throughout, with a warning. A file is read up to where it breaks off, as
 TensorBoard does.
 """
 
-import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from purejaxppo.interchange.gathering import on_grid, renamed, require, warn
+from purejaxppo.interchange.folders import (
+    RunFolder,
+    by_number,
+    grouped,
+    read_name,
+    seeds_of,
+)
+from purejaxppo.interchange.gathering import on_grid, require, warn
 from purejaxppo.reliability.records import Runs, check_runs
 
 EVENTS = "*tfevents*"
@@ -48,15 +53,6 @@ PATTERNS = (
 
 Scalars: TypeAlias = dict[str, tuple[np.ndarray, np.ndarray]]
 """Tag -> steps and values, in the order in which they were written."""
-
-
-class _Folder(NamedTuple):
-    """A run: what its folder's name says."""
-
-    path: Path
-    algorithm: str | None
-    task: str | None
-    seed: int | None
 
 
 def holds_events(folder: Path) -> bool:
@@ -93,10 +89,12 @@ def read_tensorboard(
     """
     folder = Path(folder)
     require("tensorboard", "tensorboard", folder)
-    patterns = PATTERNS if pattern is None else (_compiled(pattern).pattern,)
-    runs = [_folder(path, folder, patterns) for path in _run_folders(folder)]
-    groups = _groups(runs, algorithm, task)
-    seeds = {name: _seeds(" on ".join(name), own) for name, own in groups.items()}
+    runs = [
+        read_name(path, _name(path, folder), pattern, PATTERNS)
+        for path in _run_folders(folder)
+    ]
+    groups = grouped(runs, algorithm, task)
+    seeds = {name: seeds_of(" on ".join(name), own) for name, own in groups.items()}
     scalars = {run.path: _scalars(run.path) for run in runs}
     tag = _tag(scalars, tag, folder)
     return [
@@ -105,98 +103,16 @@ def read_tensorboard(
     ]
 
 
-# --- Folders ------------------------------------------------------------------------
-
-
 def _run_folders(folder: Path) -> list[Path]:
     """Folders that hold event files, PPO_2 before PPO_10."""
-
-    def natural(path: Path) -> list[Any]:
-        parts = re.split(r"(\d+)", path.as_posix())
-        return [int(part) if part.isdecimal() else part for part in parts]
-
     folders = {path.parent for path in folder.rglob(EVENTS)}
     if not folders:
         raise ValueError(f"Expected event files in {folder}, found none.")
-    return sorted(folders, key=natural)
+    return sorted(folders, key=by_number)
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except re.error as error:
-        raise ValueError(
-            f"Expected pattern to be a regular expression, got {pattern!r}: {error}."
-        ) from None
-
-
-def _folder(path: Path, top: Path, patterns: Sequence[str]) -> _Folder:
-    name = (Path(top.resolve().name) / path.relative_to(top)).as_posix()
-    found = (re.search(pattern, name) for pattern in patterns)
-    match = next((match for match in found if match), None)
-    if match is None:
-        raise ValueError(
-            f"Expected pattern {patterns[0]!r} to be found in the name of each run, "
-            f"got {name!r}."
-        )
-    told = match.groupdict()
-    seed = told.get("seed")
-    if seed is not None and not seed.isdecimal():
-        raise ValueError(
-            f"Expected the seed in the name of {path} to be a whole number, got "
-            f"{seed!r}."
-        )
-    return _Folder(
-        path=path,
-        algorithm=told.get("algorithm"),
-        task=told.get("task"),
-        seed=None if seed is None else int(seed),
-    )
-
-
-def _groups(
-    runs: list[_Folder], algorithm: str | None, task: str | None
-) -> dict[tuple[str, str], list[_Folder]]:
-    """The runs of each algorithm and task, in the order of the first ones."""
-    renamed("algorithm", algorithm, (run.algorithm for run in runs))
-    renamed("task", task, (run.task for run in runs))
-    groups: dict[tuple[str, str], list[_Folder]] = {}
-    for run in runs:
-        name = (
-            _told(run, "algorithm", algorithm or run.algorithm),
-            _told(run, "task", task or run.task),
-        )
-        groups.setdefault(name, []).append(run)
-    return groups
-
-
-def _told(run: _Folder, field: str, name: str | None) -> str:
-    if not name:
-        raise ValueError(
-            f"Expected the {field} of {run.path}, which its name does not tell; give "
-            f"{field}, or a pattern with a group (?P<{field}>...)."
-        )
-    return name
-
-
-def _seeds(name: str, runs: list[_Folder]) -> np.ndarray:
-    """The seeds that names tell, or 0, 1, ... if none does."""
-    paths: dict[int | None, Path] = {}
-    for run in runs:
-        if run.seed is not None and run.seed in paths:
-            raise ValueError(
-                f"Expected the runs of {name} to have seeds of their own, got seed "
-                f"{run.seed} in {paths[run.seed]} and {run.path}."
-            )
-        paths[run.seed] = run.path
-    if list(paths) == [None]:
-        return np.arange(len(runs))
-    if None in paths:
-        raise ValueError(
-            f"Expected all names of the runs of {name} to tell a seed, or none, got "
-            f"{paths[None]} without."
-        )
-    return np.array(list(paths))
+def _name(path: Path, top: Path) -> str:
+    return (Path(top.resolve().name) / path.relative_to(top)).as_posix()
 
 
 # --- Events -------------------------------------------------------------------------
@@ -246,7 +162,7 @@ def _tag(scalars: dict[Path, Scalars], tag: str | None, folder: Path) -> str:
 
 def _record(
     name: tuple[str, str],
-    runs: list[_Folder],
+    runs: list[RunFolder],
     seeds: np.ndarray,
     scalars: dict[Path, Scalars],
     tag: str,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from purejaxppo.fields import nearest
+from purejaxppo.fields import is_off, nearest
 from purejaxppo.loggers.csv_files import CSV
 from purejaxppo.loggers.records import Logger
 from purejaxppo.loggers.tensorboards import TensorBoard
@@ -16,7 +16,7 @@ LOGGERS: dict[str, Callable[[], Logger]] = {
 
 
 def make_loggers(text: str) -> list[Logger]:
-    """The loggers that a text such as `csv,tensorboard,wandb` names; `none` for none.
+    """The loggers that a text such as `csv,tensorboard,wandb` names; `off` for none.
 
     >>> [type(logger).__name__ for logger in make_loggers("csv")]
     ['CSV']
@@ -25,7 +25,7 @@ def make_loggers(text: str) -> list[Logger]:
       ValueError: an unknown name (with the nearest ones), one that is there twice, or
         a package that is not installed.
     """
-    if text.strip().lower() in ("", "none"):
+    if not text.strip() or is_off(text.strip()):
         return []
     names = [name.strip().lower() for name in text.split(",")]
     for name in names:

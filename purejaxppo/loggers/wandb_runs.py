@@ -148,7 +148,7 @@ class WandB:
         if self._about.output is not None:
             path = self._about.output / FILE
             beside = path.with_name(f".{FILE}.new")
-            beside.write_text(json.dumps(self._memory, indent=2) + "\n")
+            beside.write_text(json.dumps(self._memory, indent=2) + "\n", "utf-8")
             os.replace(beside, path)
 
     def close(self) -> None:
@@ -197,7 +197,7 @@ def _remembered(about: About) -> dict[str, Any]:
     if path is None or not path.exists() or not about.done.any():
         return {"study": uuid.uuid4().hex[:8], "logged": {}}
     try:
-        memory = json.loads(path.read_text())
+        memory = json.loads(path.read_bytes())
         return {"study": str(memory["study"]), "logged": dict(memory["logged"])}
     except (ValueError, KeyError, TypeError):
         raise ValueError(

@@ -122,7 +122,7 @@ def check_records(records: Sequence[Runs]) -> tuple[list[str], list[str]]:
     ]
     if missing:
         raise ValueError(
-            f"Expected all algorithms on the same tasks, got none of "
+            f"Each algorithm needs runs on every task; there are none of "
             f"{', none of '.join(missing)}."
         )
     return algorithms, tasks

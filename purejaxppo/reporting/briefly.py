@@ -83,7 +83,8 @@ def write_brief(
         draw(directory / picture, dataset, metric, alpha)
         parts += [markdown(summary, name), f"![{name}]({picture})"]
     parts += [*notes, *cautions(dataset)]
-    (directory / "report.md").write_text("\n\n".join(parts) + "\n")
+    text = "\n\n".join(parts) + "\n"
+    (directory / "report.md").write_text(text, "utf-8", "backslashreplace")
 
 
 def draw(path: Path, dataset: "xarray.Dataset", metric: str, alpha: float) -> None:

@@ -88,8 +88,11 @@ def caveats_of(sources: Sequence[Source], comparison: Comparison) -> list[Caveat
     """Return all that is to be warned of, and of which runs."""
     found = [(line, "") for line in comparison.caveats]
     found += [(note, str(s.path)) for s in sources for note in s.notes]
+    source_of = {(r.algorithm, r.task): s for s in sources for r in s.records}
     for analysis in comparison.analyses:
-        found += [(with_advice(c, "DIR"), analysis.name) for c in analysis.caveats]
+        source = source_of[analysis.algorithm, analysis.task]
+        lines = (with_advice(c, source, "DIR") for c in analysis.caveats)
+        found += [(line, analysis.name) for line in lines]
     return gathered(found, [analysis.name for analysis in comparison.analyses])
 
 

@@ -44,4 +44,5 @@ def versions() -> dict[str, str]:
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
     """Write a document whose values `plain` understands."""
-    path.write_text(json.dumps(plain(document), indent=1, allow_nan=False) + "\n")
+    text = json.dumps(plain(document), indent=1, allow_nan=False)
+    path.write_text(text + "\n", "utf-8")

@@ -1,6 +1,7 @@
 """A page: from its parts to one self-contained HTML file."""
 
 import re
+import shlex
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,15 +9,10 @@ from typing import TYPE_CHECKING
 
 from purejaxppo.reliability.caveats import NO_ROLLOUTS, NO_UNITS
 from purejaxppo.reporting.models import Caveat, Page
+from purejaxppo.reporting.sources import Source
 
 if TYPE_CHECKING:
     from markupsafe import Markup
-
-ADVICE = {
-    NO_ROLLOUTS: "`purejaxppo evaluate {directory}` makes them.",
-    NO_UNITS: "`--cell-units return` gives them in those of the return.",
-}
-"""End of a warning -> the command, or option, that helps."""
 
 
 def write_page(path: Path, page: Page) -> None:
@@ -32,7 +28,8 @@ def write_page(path: Path, page: Page) -> None:
     )
     environment.filters["said"] = _said
     text = environment.get_template("page.html").render(page=page)
-    path.write_text(text, encoding="utf-8")
+    # A path may hold bytes that are no text.
+    path.write_text(text, "utf-8", "backslashreplace")
 
 
 def made_by(versions: dict[str, str]) -> str:
@@ -60,16 +57,21 @@ def gathered(
     ]
 
 
-def with_advice(caveat: str, directory: Path | str) -> str:
+def with_advice(caveat: str, source: Source, directory: str = "") -> str:
     """Return a warning with what can be done about it, if there is a command for it.
 
     Args:
         caveat: a sentence of `reliability.caveats`.
-        directory: of the study.
+        source: of the runs; only a study can be evaluated, and from the command line
+            only one that was given no Python objects.
+        directory: what the study's is called; its path if empty.
     """
-    for ending, advice in ADVICE.items():
-        if caveat.endswith(ending):
-            return f"{caveat} {advice.format(directory=directory)}"
+    if caveat.endswith(NO_UNITS):
+        return f"{caveat} `--cell-units return` gives them in those of the return."
+    is_study = source.config and not source.environment.get("objects")
+    if caveat.endswith(NO_ROLLOUTS) and is_study:
+        where = directory or shlex.quote(str(source.path))
+        return f"{caveat} `purejaxppo evaluate {where}` makes them."
     return caveat
 
 

@@ -115,7 +115,7 @@ def _subtitle(parts: list[Part]) -> str:
 def _caveats(source: Source, parts: list[Part], cautions: list[str]) -> list[Caveat]:
     found = [(note, "") for note in (*source.notes, *cautions)]
     for part in parts:
-        lines = (with_advice(line, source.path) for line in part.analysis.caveats)
+        lines = (with_advice(line, source) for line in part.analysis.caveats)
         found += [(line, part.name) for line in lines]
     return gathered(found, [part.name for part in parts])
 

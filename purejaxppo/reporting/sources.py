@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from purejaxppo.fields import flatten
-from purejaxppo.interchange import ReadingWarning, read
+from purejaxppo.interchange import ReadingWarning, arguments, read
 from purejaxppo.labels import shown
 from purejaxppo.reliability.records import Runs
+from purejaxppo.reporting.words import counted
 from purejaxppo.study import store
 
 METRICS = {
@@ -36,28 +37,40 @@ class Source(NamedTuple):
     notes: list[str]
 
 
-def read_source(path: Path, **how: str | None) -> Source:
+def read_source(path: Path, format: str | None = None, **how: Any) -> Source:
     """Read runs and what is known of them.
 
     Args:
         path: a study's directory, or whatever else `interchange.read` reads.
-        how: its other arguments; those that are `None` are left out.
+        format: as for `interchange.read`.
+        how: its other arguments.
 
     Raises:
         ValueError: there is nothing of the kind, or it is not as it should be.
     """
-    given: dict[str, Any] = {k: v for k, v in how.items() if v is not None}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ReadingWarning)
-        records = read(path, **given)
+        records = read(path, format, **how)
     config, environment = {}, {}
     if store.holds_study(path):
         job = store.read_own_job(path)
         config = {**job._asdict(), **flatten(job.config), **_grid(job)}
         del config["config"], config["settings"]
         environment = store.read_environment(path)
+    records = [runs._replace(algorithm=_as_text(runs.algorithm)) for runs in records]
     notes = [str(warning.message) for warning in caught]
     return Source(path, records, config, environment, notes)
+
+
+def _as_text(name: str) -> str:
+    r"""Return a folder's name as text that any file can hold.
+
+    Python keeps bytes that the system's encoding lacks as lone surrogates.
+
+    >>> _as_text("caf\udcc3\udca9"), _as_text("caf\udce9")
+    ('café', 'caf\\xe9')
+    """
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _grid(job: store.Job) -> dict[str, Any]:
@@ -70,23 +83,46 @@ def _grid(job: store.Job) -> dict[str, Any]:
 
 
 def read_sources(
-    paths: Sequence[Path], names: Sequence[str] | None = None, **how: str | None
+    paths: Sequence[Path],
+    names: Sequence[str] | None = None,
+    format: str | None = None,
+    **how: Any,
 ) -> list[Source]:
     """Read several sources, each under a name of its own if names are given.
+
+    Args:
+        paths: as for `interchange.read`.
+        names: the algorithm of each.
+        format: as for `interchange.read`.
+        how: its other arguments; those that are `None` are left out.
 
     Raises:
         ValueError: as `read_source`; or there are not as many names as paths.
     """
-    if names is not None and len(names) != len(paths):
-        raise ValueError(
-            f"Expected names to be one for each of the {len(paths)} paths, got "
-            f"{len(names)}."
-        )
-    given = names or [None] * len(paths)
+    asked = how_to_read(paths, names, format, **how)
     return [
-        read_source(path, algorithm=name, **how)
-        for path, name in zip(paths, given, strict=True)
+        read_source(path, format, **own) for path, own in zip(paths, asked, strict=True)
     ]
+
+
+def how_to_read(
+    paths: Sequence[Path], names: Sequence[str] | None, format: str | None, **how: Any
+) -> list[dict[str, Any]]:
+    """Return the arguments that each path is read with; see `read_sources`.
+
+    Raises:
+        ValueError: there are not as many names as paths, or no path takes an argument.
+    """
+    given = {name: value for name, value in how.items() if value is not None}
+    taken = arguments(paths, format, given)
+    if names is None:
+        return taken
+    if len(names) != len(paths):
+        raise ValueError(
+            f"Expected one name for each path, got {counted(len(names), 'name')} for "
+            f"{counted(len(paths), 'path')}."
+        )
+    return [{**own, "algorithm": name} for own, name in zip(taken, names, strict=True)]
 
 
 def metrics_of(path: Path) -> list[str]:

@@ -138,7 +138,7 @@ def write_sweep(
         "\n".join(lines),
         f"![{SWEEP}]({SWEEP}.png)",
     ]
-    (directory / f"{SWEEP}.md").write_text("\n\n".join(parts) + "\n")
+    (directory / f"{SWEEP}.md").write_text("\n\n".join(parts) + "\n", "utf-8")
     _write_csv(directory / f"{SWEEP}.csv", ranked)
     figure = plots.settings_by_field(
         [one.setting for one in ranked],
@@ -275,7 +275,7 @@ def _write_csv(path: Path, ranked: list[Ranked]) -> None:
     """Write the table with all digits."""
     import csv
 
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         intervals = [f"{k}_{end}" for k in ("iqm", "cvar") for end in ("low", "high")]
         fields = list(ranked[0].setting)

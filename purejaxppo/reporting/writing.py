@@ -22,6 +22,7 @@ from purejaxppo.reporting.report_page import Part, analyzed, make_report_page
 from purejaxppo.reporting.sources import (
     METRICS,
     Source,
+    how_to_read,
     metrics_of,
     read_source,
     read_sources,
@@ -84,21 +85,30 @@ class Study(NamedTuple):
 
 
 def read_reports(
-    paths: Sequence[Path], target: str | None = None, rollouts: str | None = None
+    paths: Sequence[Path],
+    target: str | None = None,
+    names: Sequence[str] | None = None,
+    format: str | None = None,
+    **how: Any,
 ) -> list[Study]:
     """Read studies with each kind of return that they recorded, or runs from elsewhere.
 
     Args:
         paths: studies' directories, or whatever else `interchange.read` reads.
         target: as `references` has it.
-        rollouts: see `interchange.read_study`.
+        names: the algorithm of each; as it is read if None.
+        format: as for `interchange.read`.
+        how: its other arguments; those that are `None` are left out.
 
     Raises:
         ValueError: there are no paths, or no results, or the target is none.
     """
     if not paths:
         raise ValueError("Expected the directory of a study, got none.")
-    studies = [_read_report(path, rollouts) for path in paths]
+    asked = how_to_read(paths, names, format, **how)
+    studies = [
+        _read_report(path, format, own) for path, own in zip(paths, asked, strict=True)
+    ]
     tasks = dict.fromkeys(part.runs.task for study in studies for part in study.parts)
     targets = references(target, list(tasks), "target")
     return [
@@ -109,14 +119,14 @@ def read_reports(
     ]
 
 
-def _read_report(path: Path, rollouts: str | None) -> Study:
-    if not store.holds_study(path):
-        source = read_source(path, rollouts=rollouts)
+def _read_report(path: Path, format: str | None, how: dict[str, Any]) -> Study:
+    if not store.holds_study(path) or format not in (None, "study"):
+        source = read_source(path, format, **how)
         found = source.records
         parts = [Part(f"{r.algorithm} on {r.task}", "return", r) for r in found]
         return Study(source, parts, [])
     metrics = metrics_of(path)
-    sources = [read_source(path, metric=name, rollouts=rollouts) for name in metrics]
+    sources = [read_source(path, format, metric=name, **how) for name in metrics]
     parts = [
         Part(_part_name(runs, name, source, metrics), METRICS[name], runs)
         for name, source in zip(metrics, sources, strict=True)
@@ -204,7 +214,8 @@ def read_comparison(
     baseline: str | None = None,
     target: str | None = None,
     metric: str | None = None,
-    rollouts: str | None = None,
+    format: str | None = None,
+    **how: Any,
 ) -> Contest:
     """Read what is to be compared.
 
@@ -214,14 +225,18 @@ def read_comparison(
         baseline: final returns that count as 0, as `references` has them.
         target: those that count as 1, likewise.
         metric: see `interchange.read_study`.
-        rollouts: likewise.
+        format: as for `interchange.read`.
+        how: its other arguments; those that are `None` are left out.
 
     Raises:
         ValueError: what is there cannot be read, or not be compared.
     """
-    sources = read_sources(paths, names, metric=metric, rollouts=rollouts)
+    sources = read_sources(paths, names, format, metric=metric, **how)
     _check_once(sources)
-    _, tasks = check_records([runs for of in sources for runs in of.records])
+    try:
+        _, tasks = check_records([runs for of in sources for runs in of.records])
+    except ValueError as error:
+        raise ValueError(f"{error}{'' if names else _hint_of_names(sources)}") from None
     lows = references(baseline, tasks, "baseline")
     highs = references(target, tasks, "target")
     check_references(tasks, lows, highs)
@@ -230,6 +245,21 @@ def read_comparison(
     if metric is not None and metric not in METRICS:
         sources = [_of_no_return(source, metric) for source in sources]
     return Contest(sources, lows, highs, METRICS.get(quantity, quantity))
+
+
+def _hint_of_names(sources: Sequence[Source]) -> str:
+    """Return advice for paths of one task each that may be of the same algorithms."""
+    tasks = [source.records[0].task for source in sources]
+    # The first path of each task may be one algorithm, the second one another.
+    places = [tasks[:i].count(task) for i, task in enumerate(tasks)]
+    several = any(len(source.records) > 1 for source in sources)
+    if several or len(set(tasks)) < 2 or max(places) == 0:
+        return ""
+    example = ",".join(f"NAME{place + 1}" for place in places)
+    return (
+        " Each path counts as an algorithm of its own; where several are the same one, "
+        f"give the name of each with --names, such as --names {example}."
+    )
 
 
 def _of_no_return(source: Source, metric: str) -> Source:

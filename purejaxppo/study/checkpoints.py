@@ -77,7 +77,7 @@ def _begin(folder: Path, unfinished: Path) -> None:
 def _finish(unfinished: Path, final: Path) -> None:
     """Write the manifest, bring all to the disk, and only then give it its name."""
     found = digests.digests_of(unfinished)
-    (unfinished / MANIFEST).write_text(json.dumps(found, indent=1) + "\n")
+    (unfinished / MANIFEST).write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     store.sync(unfinished)
     store.remove(final)  # Damaged: else nobody would write it again.
     unfinished.rename(final)

@@ -20,7 +20,7 @@ def digests_of(folder: Path) -> dict[str, str]:
 def fault(folder: Path, manifest: Path) -> str | None:
     """What is wrong with a folder whose files' digests a manifest has, if anything."""
     try:
-        written = json.loads(manifest.read_text())
+        written = json.loads(manifest.read_bytes())
     except (OSError, ValueError):
         written = None
     if not isinstance(written, dict) or not written:

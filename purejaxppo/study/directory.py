@@ -119,7 +119,7 @@ def begin(task: Task, output: Path) -> None:
     """Make a directory the study's, in the place of any other one."""
     store.clear(output)
     loggers.clear(output)
-    write_facts(output, task, 0, 0.0, complete=False)
+    write_facts(output, task, (), 0.0, complete=False)
     store.write_job(output, task.job)
 
 
@@ -221,8 +221,7 @@ def leave(
 
     def finish() -> None:
         store.sync(output / store.PARAMETERS)
-        updates = max(outcome.update for _, outcome in outcomes)
-        write_facts(output, task, updates, seconds, complete)
+        write_facts(output, task, outcomes, seconds, complete)
         if complete:
             store.remove(output / store.CHUNKS)
 
@@ -243,13 +242,21 @@ def _leave_policies(path: Path, rows: Sequence[dict[str, np.ndarray]]) -> None:
 
 
 def write_facts(
-    output: Path, task: Task, updates: int, seconds: float, complete: bool
+    output: Path,
+    task: Task,
+    outcomes: Sequence[tuple[Chunk, Outcome]],
+    seconds: float,
+    complete: bool,
 ) -> None:
     """Write `environment.json`: where and how far the study is."""
+    sizes = [(len(group.runs), group.config.num_updates) for group in task.groups]
     facts = {
         "status": "complete" if complete else "incomplete",
-        "updates": updates,
-        "num_updates": max(group.config.num_updates for group in task.groups),
+        # Of the run that has most of them; then of all runs together.
+        "updates": max((outcome.update for _, outcome in outcomes), default=0),
+        "num_updates": max(updates for _, updates in sizes),
+        "run_updates": sum(c.num_runs * outcome.update for c, outcome in outcomes),
+        "num_run_updates": sum(runs * updates for runs, updates in sizes),
         "training_seconds": round(seconds, 3),
         "objects": task.objects,
         "config": store.job_digest(task.job),

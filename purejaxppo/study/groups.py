@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from purejaxppo.config import Config
-from purejaxppo.fields import UnknownField, flatten, leaves, replace
+from purejaxppo.fields import OFF, UnknownField, flatten, is_off, leaves, replace
 from purejaxppo.labels import label
 from purejaxppo.study import env_fields
 from purejaxppo.study.grids import Setting
@@ -131,7 +131,7 @@ def _key(value: Any) -> Any:
     """A setting's value, hashable; what is off has two names."""
     if isinstance(value, list | tuple):
         return tuple(map(_key, value))
-    return "none" if value is None else value
+    return OFF[0] if value is None or is_off(value) else value
 
 
 def configured(config: Config, setting: Mapping[str, Any]) -> Config:

@@ -94,7 +94,7 @@ def _digest(path: Path) -> str:
 def _cpu() -> str:
     """The processor's name: others round otherwise."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     names = [line.split(":", 1)[1] for line in lines if line.startswith("model name")]

@@ -180,7 +180,7 @@ def _free_bytes() -> int:
 def _read_number(path: Path | str, name: str = "", unit: int = 1) -> int | None:
     """The number behind a name in a file of the system's, if it is there."""
     try:
-        lines = Path(path).read_text().splitlines()
+        lines = Path(path).read_text("utf-8").splitlines()
     except OSError:
         return None
     words = [line.removeprefix(name).split() for line in lines if line.startswith(name)]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import sys
 import tomllib
@@ -136,10 +137,12 @@ def read_job(path: Path) -> Job:
       ValueError: no such file, no TOML, an unknown key, a value out of range.
     """
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        table = tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         raise ValueError(f"Expected a config file at {path}, found none.") from None
-    except ValueError as error:  # Bytes that are no text, too.
+    except UnicodeDecodeError:
+        raise ValueError(f"Expected {path} to be TOML, but it is not UTF-8.") from None
+    except ValueError as error:
         raise ValueError(f"Expected {path} to be TOML: {error}.") from None
     known = (*Job._fields[:-1], *TABLES)
     for name in table:
@@ -238,7 +241,7 @@ def read_plan(directory: Path) -> dict[str, Any] | None:
 def _read_json(path: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
     """Read an object with at least these names and kinds of values."""
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_bytes())
     except ValueError as error:
         raise _damaged(path, error) from None
     for name, kind in kinds.items():
@@ -324,7 +327,7 @@ def read_evaluation(directory: Path) -> "xarray.Dataset":
     if not (directory / EVALUATION).exists():
         raise ValueError(
             f"Expected an evaluation in {directory}, found none; "
-            f"`purejaxppo evaluate {directory}` makes it."
+            f"`purejaxppo evaluate {shlex.quote(str(directory))}` makes it."
         )
     return _read_dataset(directory / EVALUATION)
 

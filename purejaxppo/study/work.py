@@ -93,8 +93,7 @@ class Work:
         try:
             with _asked_to_stop() as stop_asked:
                 while chunk := self._next():
-                    self._train(chunk, on_status, stop_asked)
-                    if self.now is not None:
+                    if self._train(chunk, on_status, stop_asked):
                         break
         except BaseException:
             # Where one of several processes fails, the others do not come to write.
@@ -201,19 +200,25 @@ class Work:
 
     def _train(
         self, chunk: Chunk, on_status: OnStatus, stop_asked: threading.Event
-    ) -> None:
-        """Train a chunk to its end, or until it is to stop, or in halves."""
+    ) -> bool:
+        """Train a chunk to its end, or until it is to stop, or halve it.
+
+        Returns:
+          Whether the study is to stop. A chunk whose last update is made is finished
+          even then.
+        """
         try:
-            self._advance(chunk, on_status, stop_asked)
+            return self._advance(chunk, on_status, stop_asked)
         except RuntimeError as error:
             if not hosts.is_exhausted(error):
                 raise
             self.now = None
             self._halve(chunk)
+            return False
 
     def _advance(
         self, chunk: Chunk, on_status: OnStatus, stop_asked: threading.Event
-    ) -> None:
+    ) -> bool:
         group, runs = self.task.groups[chunk.group], self.task.runs(chunk)
         rows = slice(chunk.start, chunk.stop)
         training = Training(
@@ -223,7 +228,7 @@ class Work:
             self._folder(chunk),
             60 * self.means.checkpoint_minutes,
         )
-        self.now = chunk, training
+        self.now, stops = (chunk, training), False
         check_masks(training.metrics, self._who(chunk))
         for segment in training.segments():
             updates = segment.stop - segment.start
@@ -231,9 +236,11 @@ class Work:
             check_masks(segment.metrics, self._who(chunk), segment.start)
             self.logger.log(self._logged(chunk, segment))
             on_status(self._status(chunk, segment))
-            if hosts.any_of(stop_asked.is_set()):
-                return
+            stops = hosts.any_of(stop_asked.is_set())
+            if stops and segment.stop < self.task.num_updates(chunk):
+                return True
         self._finish(chunk, training)
+        return stops
 
     def _finish(self, chunk: Chunk, training: Training) -> None:
         """Put a trained chunk away: on the disk, unless it is the whole study."""

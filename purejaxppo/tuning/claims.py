@@ -55,13 +55,15 @@ def claim(directory: Path, name: str, facts: Mapping[str, Any]) -> None:
         return
     # Workers that begin at the same moment write the same, each by a name of its own.
     unfinished = directory / f"{SEARCH}.{uuid.uuid4().hex}"
-    unfinished.write_text(json.dumps({STUDY: name, FACTS: dict(facts)}, indent=2))
+    unfinished.write_text(
+        json.dumps({STUDY: name, FACTS: dict(facts)}, indent=2), "utf-8"
+    )
     unfinished.replace(path)
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_bytes())
         return found[STUDY], found[FACTS]
     except (ValueError, KeyError, TypeError):
         raise ValueError(

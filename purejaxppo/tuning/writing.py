@@ -26,7 +26,7 @@ def write_tuned(directory: Path, tuned: Tuned, job: store.Job) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     store.write_job(directory, job, BEST)
     head, rows = header(tuned), [row(tuned, trial) for trial in tuned.trials]
-    with (directory / f"{TUNE}.csv").open("w", newline="") as file:
+    with (directory / f"{TUNE}.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header(tuned, full=True), *_full(tuned)])
     parts = [
         f"# {tuned.env}: {tuned.goal.title} of {len(tuned.trials)} settings",
@@ -38,7 +38,7 @@ def write_tuned(directory: Path, tuned: Tuned, job: store.Job) -> None:
         _table(head, rows),
         f"![{TUNE}]({TUNE}.png)",
     ]
-    (directory / f"{TUNE}.md").write_text("\n\n".join(parts) + "\n")
+    (directory / f"{TUNE}.md").write_text("\n\n".join(parts) + "\n", "utf-8")
     _draw(directory / f"{TUNE}.png", tuned)
 
 
