@@ -1,72 +1,21 @@
 """What must fit each other, and is refused before anything is compiled if it does not.
 
-An environment and its spaces, the techniques of a config and these spaces, a network.
+The techniques of a config and an environment's spaces, a network and a loss.
 """
 
 from typing import Any
 
 import gymnasium
 import jax
-import jax.numpy as jnp
 from gymnasium import spaces
 from jax.dtypes import canonicalize_dtype
 
 from purejaxppo.config import Config
 from purejaxppo.encoders import normalized_parts
-from purejaxppo.environments import Environment, EnvParams, Step, check_pure, lost
 from purejaxppo.networks import Network
 from purejaxppo.sequences import check_network, has_memory
-from purejaxppo.spaces import check_value, joined, map_space, parts
-from purejaxppo.suites.own import blamed
+from purejaxppo.spaces import map_space, parts
 from purejaxppo.techniques import PopArt
-
-
-def fit_environment(env: Environment, env_params: EnvParams) -> None:
-    """Refuse an environment that does not keep to its spaces, or to the protocol.
-
-    Raises:
-      ValueError: an observation of `reset` or `step` is not of the space, with its
-        path; `step` returns no `Step`, another kind of state than `reset`, or a reward
-        or flag that is no scalar; the environment keeps arrays in itself; or its own
-        code raises.
-    """
-
-    def first_two(key: jax.Array) -> tuple[Any, Any]:
-        obs, state = env.reset(key, env_params)
-        return (obs, state), env.step(key, state, action, env_params)
-
-    action = map_space(
-        lambda part: jnp.zeros(part.shape, canonicalize_dtype(part.dtype)),
-        env.action_space(env_params),
-    )
-    with blamed(f"{env!r}'s reset or step"):
-        start, step = jax.eval_shape(first_two, jax.random.key(0))
-    check_pure(env)
-    if not isinstance(step, Step):
-        kind = type(step).__name__
-        raise ValueError(
-            f"Expected step to return a Step({', '.join(Step._fields)}), got {kind}."
-        )
-    space = env.observation_space(env_params)
-    for obs in (start[0], step.obs):
-        check_value(space, obs, "observation")
-    kinds = [jax.tree.structure(state) for state in (start[1], step.state)]
-    if kinds[0] != kinds[1]:
-        raise ValueError(
-            f"Expected step to return a state like reset's, {kinds[0]}, got {kinds[1]}."
-        )
-    losses = jax.tree.map(lost, start[1], step.state)
-    for path, loss in jax.tree_util.tree_leaves_with_path(losses):
-        if loss:
-            name = jax.tree_util.keystr(path, simple=True, separator=".")
-            raise ValueError(
-                f"Expected {joined('state', name)} to be of one shape and type, got "
-                f"{loss}; make it so in reset."
-            )
-    for name in ("reward", "terminated", "truncated"):
-        shape = jnp.shape(getattr(step, name))
-        if shape != ():
-            raise ValueError(f"Expected {name} to be a scalar, got shape {shape}.")
 
 
 def fit_spaces(config: Config, seen: gymnasium.Space, actions: gymnasium.Space) -> None:

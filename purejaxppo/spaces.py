@@ -37,6 +37,13 @@ def joined(path: str, name: str) -> str:
     return ".".join(filter(None, (path, name)))
 
 
+def named(tree: Any, name: str) -> dict[str, Any]:
+    """The leaves of any tree by their dotted paths, `name` first."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    keystr = jax.tree_util.keystr
+    return {joined(name, keystr(p, simple=True, separator=".")): x for p, x in leaves}
+
+
 def map_space(leaf: Callable[[gymnasium.Space], Any], space: gymnasium.Space) -> Any:
     """A tree like the values of `space`, of what `leaf` makes of each leaf's space."""
     if isinstance(space, spaces.Dict):

@@ -63,35 +63,36 @@ def line(env, changes=None, **own):
         (
             Seen(lambda x: {"a": (jnp.int32(0), jnp.ones(2))}, NESTED),
             "Expected observation.a.1 to be of shape (1,), as its space says, "
-            "got (2,).",
+            "got (2,), from reset.",
         ),
         (
             Seen(lambda x: {"a": (x[0], x)}, NESTED),
             "Expected observation.a.0 to be of whole numbers, as its space "
-            "Discrete(2) says, got float32.",
+            "Discrete(2) says, got float32, from reset.",
         ),
         (
             Seen(lambda x: jnp.ones((4, 4, 1)), PIXELS),
             "Expected observation to be of whole numbers, as its space "
-            "Box(0, 255, (4, 4, 1), uint8) says, got float32.",
+            "Box(0, 255, (4, 4, 1), uint8) says, got float32, from reset.",
         ),
         (
             Seen(lambda x: {"a": x}, NESTED),
-            "Expected observation.a to be a tuple of 2, got an array.",
+            "Expected observation.a to be a tuple of 2, got an array, from reset.",
         ),
         (
             Seen(lambda x: {"b": x}, NESTED),
-            "Expected observation to be a dict of ['a'], got ['b'].",
+            "Expected observation to be a dict of ['a'], got ['b'], from reset.",
         ),
         (
             Seen(lambda x: x, BOX, later=lambda x: jnp.ones(3)),
-            "Expected observation to be of shape (1,), as its space says, got (3,).",
+            "Expected observation to be of shape (1,), as its space says, got (3,), "
+            "from step.",
         ),
         (
             Seen(lambda x: x, spaces.Dict(a=spaces.Dict(b=spaces.Text(3)))),
-            "Expected observation_space.a.b to be Box, Discrete, MultiDiscrete or "
-            "MultiBinary, got Text(1, 3, charset=0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-            "abcdefghijklmnopqrstuvwxyz).",
+            "Expected observation_space.a.b to be a gymnasium space, one of Box, "
+            "Discrete, MultiDiscrete, MultiBinary, Tuple and Dict, got Text(1, 3, "
+            "charset=0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz).",
         ),
     ],
 )
@@ -206,10 +207,10 @@ class Raising(probes.Counting):
 
 
 def test_environments_that_break_the_protocol():
-    assert line(Unlike()).startswith("Expected step to return a state like reset's, ")
+    assert line(Unlike()).startswith("Expected state to be the same tree from reset ")
     assert line(Plain()) == (
-        "Expected step to return a Step(obs, state, reward, terminated, truncated, "
-        "info), got tuple."
+        "step returns a tuple of 6; it must return a purejaxppo.Step (obs, state, "
+        "reward, terminated, truncated, info)."
     )
     assert "step raised KeyError: 'no such thing' (" in line(Raising())
     assert "test_fitting.py:" in line(Raising())

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from purejaxppo.environments import ProtocolError
 from purejaxppo.fields import nearest
 
 
@@ -182,9 +183,12 @@ def blamed(what: str) -> Iterator[None]:
 
     Raises:
       ValueError: it raised.
+      ProtocolError: the code around it did, of what the user's code returned.
     """
     try:
         yield
+    except ProtocolError:
+        raise
     except (Exception, SystemExit) as error:
         raise ValueError(f"{what} raised {describe(error)}.") from error
 
