@@ -18,7 +18,7 @@ EnvParams = Any
 
 
 class ProtocolError(ValueError):
-    """An environment breaks the protocol: one line, to be shown as it is."""
+    """An environment breaks the protocol, or its own code raises: one line."""
 
 
 class Step(NamedTuple):

@@ -70,7 +70,7 @@ def evaluate(
         now=start,
         memory=memory,
         done=jnp.zeros(num_episodes, bool),
-        episode_return=jnp.zeros(num_episodes),
+        episode_return=jnp.zeros(num_episodes, jnp.float32),
         episode_length=jnp.zeros(num_episodes, jnp.int32),
     )
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from purejaxppo.cores import forget
 from purejaxppo.distributions import Sampler
 from purejaxppo.environments import Reset, Step
+from purejaxppo.missing import missing
 from purejaxppo.shards import num_shards, own, total
 
 SMALL_START = 1024
@@ -41,7 +42,10 @@ class Running(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """Means over the episodes that ended in a rollout, NaN where none did; scalars."""
+    """Means over the episodes that ended in a rollout; scalars.
+
+    They are `missing.missing()` where none did: NaN, unless JAX stops at those.
+    """
 
     episode_return: jax.Array
     episode_length: jax.Array
@@ -69,7 +73,10 @@ def init_collector(
     `[num_envs, ...]`.
     """
     size = num_envs // num_shards(axis_name)
-    running = Running(episode_return=jnp.zeros(size), episode_length=jnp.zeros(size))
+    running = Running(
+        episode_return=jnp.zeros(size, jnp.float32),
+        episode_length=jnp.zeros(size, jnp.float32),
+    )
     now = jax.vmap(reset)(own(jax.random.split(key, num_envs), axis_name))
     memory = own(memory, axis_name)
     return Collector(now=now, running=running, memory=memory)
@@ -164,7 +171,7 @@ def fresh_starts(
     same numbers; but random bits drawn inside the loop cost many kernels a step.
     """
     keys = own(jax.random.split(key, shape), axis_name, axis=1)
-    start = jax.eval_shape(reset, keys[0, 0])
+    start = jax.eval_shape(reset, jax.ShapeDtypeStruct((), keys.dtype))
     if _bytes(start) > max(SMALL_START, 2 * _bytes(start.obs)):
         return keys, jax.vmap(reset)
     return jax.vmap(jax.vmap(reset))(keys), lambda starts: starts
@@ -192,7 +199,7 @@ def count_episodes(
     time = jnp.arange(num_steps)[:, None]
     last = jnp.where(done, time, -1).max(0)
     until = time <= last[None]
-    any_end, num_episodes = last >= 0, total(done.sum(), axis_name)
+    any_end, num_episodes = last >= 0, total(done.sum(dtype=jnp.int32), axis_name)
     rest = Running(
         episode_return=jnp.where(until, 0, steps.reward).sum(0),
         episode_length=(num_steps - 1 - last).astype(jnp.float32),
@@ -201,12 +208,9 @@ def count_episodes(
         episode_return=jnp.where(until, steps.reward, 0).sum(0),
         episode_length=(last + 1).astype(jnp.float32),
     )
-    count = jnp.where(num_episodes > 0, num_episodes, jnp.nan)
     sums = jax.tree.map(lambda r, w: jnp.where(any_end, r + w, 0).sum(), running, whole)
     sums = total(sums, axis_name)
     running = jax.tree.map(lambda r, x: jnp.where(any_end, 0, r) + x, running, rest)
-    return running, Ended(
-        episode_return=sums.episode_return / count,
-        episode_length=sums.episode_length / count,
-        num_episodes=num_episodes,
-    )
+    means = jax.tree.map(lambda x: x / jnp.maximum(num_episodes, 1), sums)
+    means = jax.tree.map(lambda x: jnp.where(num_episodes > 0, x, missing()), means)
+    return running, Ended(*means, num_episodes=num_episodes)

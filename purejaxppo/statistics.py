@@ -17,12 +17,15 @@ class RunningStatistics(NamedTuple):
 def init_statistics(shape: tuple[int, ...] = ()) -> RunningStatistics:
     """Mean 0, variance 1 and a count of 1e-4, which the first batch overrules."""
     return RunningStatistics(
-        mean=jnp.zeros(shape), variance=jnp.ones(shape), num_samples=jnp.float32(1e-4)
+        mean=jnp.zeros(shape, jnp.float32),
+        variance=jnp.ones(shape, jnp.float32),
+        num_samples=jnp.float32(1e-4),
     )
 
 
 def batch_statistics(x: jax.Array, axis: tuple[int, ...]) -> RunningStatistics:
     """Statistics of one batch over the axes `axis`."""
+    x = x.astype(jnp.float32)
     count = 1
     for i in axis:
         count *= x.shape[i]

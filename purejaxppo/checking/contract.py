@@ -160,8 +160,9 @@ def trace(env: Environment, params: EnvParams, actions: gymnasium.Space) -> Trac
     )
 
     def run(key: jax.Array) -> Traced:
-        start = call_reset(env, key, params)
-        return Traced(start, call_step(env, key, start.state, action, params))
+        reset_key, step_key = jax.random.split(key)
+        start = call_reset(env, reset_key, params)
+        return Traced(start, call_step(env, step_key, start.state, action, params))
 
     with blamed("reset or step"):
         keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))

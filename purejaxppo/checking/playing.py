@@ -1,7 +1,7 @@
 """An environment under examination: traced by parts, and played at random."""
 
 import dataclasses
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -56,7 +56,10 @@ class Facts(NamedTuple):
 
 
 class Last(NamedTuple):
-    """The last step that ended an episode `[N]`: if any did, its key and state."""
+    """The last step that ended an episode `[N]`: if any did, its key and state.
+
+    Keys are kept as their bits, since they are used elsewhere, too.
+    """
 
     any: Any
     key: Any
@@ -171,7 +174,7 @@ class Subject:
 def start_play(env: Environment, key: jax.Array, params: EnvParams) -> Carry:
     """Where random play of one environment starts."""
     start = make_reset(env, params)(key)
-    last = Last(any=jnp.zeros((), bool), key=key, state=start.state)
+    last = Last(any=jnp.zeros((), bool), key=_bits(key), state=_bits(start.state))
     return Carry(now=start, low=start.obs, high=start.obs, last=last)
 
 
@@ -204,13 +207,14 @@ def play(
         never = jnp.zeros((), bool)
         return never if mask is None else fully_masked(space, mask, arguments)
 
-    def advance(carry: Carry, key: jax.Array) -> tuple[Carry, Facts]:
+    def advance(carry: Carry, bits: jax.Array) -> tuple[Carry, Facts]:
+        key = jax.random.wrap_key_data(bits, impl=jax.random.key_impl(keys))
         reset_key, action_key, step_key = jax.random.split(key, 3)
         fresh = reset(reset_key)
         action = act(action_key, space, carry.now.obs)
         result, stay = step(step_key, carry.now.state, action, fresh)
         done = result.terminated | result.truncated
-        last = Last(any=True, key=step_key, state=stay.state)
+        last = Last(any=True, key=_bits(step_key), state=_bits(stay.state))
         stuck = is_stuck(stay.obs) & ~done | is_stuck(fresh.obs)
         return Carry(
             now=_where(done & resets, fresh, stay),
@@ -219,7 +223,8 @@ def play(
             last=_where(done, last, carry.last),
         ), _facts(carry.now, result, stay, fresh, stuck)
 
-    return jax.lax.scan(advance, start, keys)
+    # JAX's check that no key is used twice takes a batch of scanned keys for used ones.
+    return jax.lax.scan(advance, start, jax.random.key_data(keys))
 
 
 def _facts(
@@ -244,9 +249,12 @@ def act(key: jax.Array, space: gymnasium.Space, obs: Any) -> Any:
 
 
 def bare(x: Any) -> Any:
-    """An array, of a key its bits."""
+    """Return an array; of a key its bits, without using it up."""
     is_key = jnp.issubdtype(jnp.result_type(x), jax.dtypes.prng_key)
-    return jax.random.key_data(x) if is_key else x
+    return jax.random.key_data(jax.random.clone(x)) if is_key else x
+
+
+_bits = partial(jax.tree.map, bare)
 
 
 def refuse(problems: list[str]) -> None:

@@ -109,9 +109,11 @@ def tracing(subject: Subject) -> str:
     keys, num_envs = subject.keys, subject.num_envs
 
     def run(key: jax.Array, params: EnvParams, how: str) -> Any:
-        start = call_reset(subject.env, key, params, how)
-        action = sample_action(key, subject.action_space)
-        return start, call_step(subject.env, key, start.state, action, params, how)
+        reset_key, action_key, step_key = jax.random.split(key, 3)
+        start = call_reset(subject.env, reset_key, params, how)
+        action = sample_action(action_key, subject.action_space)
+        step = call_step(subject.env, step_key, start.state, action, params, how)
+        return start, step
 
     def traced(params: EnvParams) -> Any:
         return run(keys[0], params, ", with parameters traced,")

@@ -52,7 +52,7 @@ def diagonal_gaussian(
         )
 
     def draw(key: jax.Array, leading: tuple[int, ...]) -> jax.Array:
-        return jax.random.normal(key, (*leading, *shape))
+        return jax.random.normal(key, (*leading, *shape), jnp.float32)
 
     def sample(distribution: distrax.Independent, noise: jax.Array) -> jax.Array:
         return jnp.asarray(distribution.mean() + distribution.stddev() * noise)
