@@ -214,6 +214,8 @@ def describe(value: Any) -> str:
     """Return what kind of value was returned: "a tuple of 3", "None"."""
     if value is None:
         return "None"
+    if isinstance(value, jax.Array):
+        return f"an array of shape {value.shape}"
     name = type(value).__name__
     article = "an" if name[0].lower() in "aeiou" else "a"
     size = f" of {len(value)}" if isinstance(value, tuple | list) else ""

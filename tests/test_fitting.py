@@ -1,8 +1,10 @@
 """What does not fit is refused in one line, before anything is compiled."""
 
+import dataclasses
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -350,3 +352,82 @@ def test_observations_to_act_on_are_of_their_space():
     one = jax.tree.map(lambda x: x[0], obs)
     with pytest.raises(ValueError, match=r"observation\.action_mask to be of shape"):
         algorithm.act(state, one)
+
+
+# --- Networks and environments that are given wrongly ---------------------------------
+
+
+class Raw(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(2)(x)
+
+    def actor(self, params, obs, memory):
+        return self(obs)
+
+    critic = actor
+
+
+def changed(**functions):
+    return dataclasses.replace(own(None), **functions)
+
+
+def gaussian():
+    head = ppo.make_action_head(spaces.Box(-1, 1, (1,)))
+    return changed(
+        actor=lambda p, obs, m: (head.distribution(jnp.zeros((len(obs), 1)), None), m)
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (Raw, "network is the Flax module Raw; pass purejaxppo.ActorCritic(init=..., "),
+        (lambda: object(), "network is an object without a function init; pass "),
+        (
+            lambda: changed(actor=lambda params, obs: None),
+            "network.actor takes (params, obs); it is called with (params, obs, memory",
+        ),
+        (
+            lambda: changed(actor=own(None).critic),
+            "network.actor returns an array of shape (4,) first; it must be a d",
+        ),
+        (
+            lambda: changed(actor=lambda p, obs, m: own(None).actor(p, obs, m)[0]),
+            "network.actor returns a Categorical; it must return a pair: an action",
+        ),
+        (
+            lambda: changed(critic=lambda p, obs, m: own(None).critic(p, obs, m)[0]),
+            "network.critic returns an array of shape (4,); it must return a pair: v",
+        ),
+        (
+            lambda: changed(critic=lambda p, obs, m: (jnp.zeros((4, 1)), m)),
+            "The value of network.critic has shape (4, 1); it must be (4,), one for",
+        ),
+        (
+            lambda: changed(critic=lambda p, obs, m: (jnp.zeros(()), m)),
+            "The value of network.critic is of shape (); it must be an array with 4 r",
+        ),
+        (
+            lambda: changed(critic=lambda p, obs, m: (p["v"], m)),
+            "network.critic raised KeyError: 'v' (",
+        ),
+        (
+            gaussian,
+            "network.actor raised ValueError: log_std is None, but the standard",
+        ),
+    ],
+)
+def test_networks_that_do_not_keep_the_seam(make, message):
+    with pytest.raises((TypeError, ValueError)) as error:
+        ppo.make_ppo(TINY, probes.Match(), network=make())
+    assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
+def test_a_standard_deviation_that_is_a_parameter_is_not_none():
+    space = spaces.Tuple([spaces.Box(-1, 1, (2,)), spaces.Discrete(2)])
+    head = ppo.make_action_head(space)
+    with pytest.raises(ValueError, match=r"^log_std is None, .*num_scales = 2 numb"):
+        head.distribution(jnp.zeros((1, head.num_outputs)), None)
+    with pytest.raises(ValueError, match=r"^Expected network\.log_std_init to be fl"):
+        replace(TINY, {"network.log_std_init": None})
