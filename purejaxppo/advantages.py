@@ -47,7 +47,8 @@ def gae(
     """
     chex.assert_equal_shape([reward, value, next_value, terminated, truncated])
     delta = reward + gamma * jnp.where(terminated, 0, next_value) - value
-    decay = jnp.where(terminated | truncated, 0, gamma * gae_lambda)
+    factor = jnp.asarray(gamma * gae_lambda, delta.dtype)
+    decay = jnp.where(terminated | truncated, 0, factor)
 
     def backwards(
         advantage: jax.Array, step: tuple[jax.Array, jax.Array]

@@ -36,7 +36,7 @@ class Core(nn.Module):
 
 def init_core(kind: str, size: int, batch_size: int) -> Any:
     """The memory at an episode's start: zeros `[batch, size]`, two of an LSTM."""
-    zeros = jnp.zeros((batch_size, size))
+    zeros = jnp.zeros((batch_size, size), jnp.float32)
     return (zeros, zeros) if kind == "lstm" else zeros
 
 

@@ -14,6 +14,8 @@ from purejaxppo.spaces import (
     MASK,
     check_value,
     flatten,
+    is_bytes,
+    is_image,
     joined,
     map_space,
     parts,
@@ -104,21 +106,7 @@ def check_observation(space: gymnasium.Space, obs: Any) -> None:
             f"Expected observations of shape {space.shape}, as the observation space "
             f"says, got {obs.shape[1:]}."
         )
-    check_value(space, obs, "observation", batch=1)
-
-
-def is_image(space: gymnasium.Space) -> bool:
-    """Whether it is a Box `[height, width, channels]`."""
-    return isinstance(space, spaces.Box) and len(space.shape) == 3
-
-
-def is_bytes(space: gymnasium.Space) -> bool:
-    """Whether it is a Box of uint8, or an image, that ranges over all of 0..255."""
-    if not isinstance(space, spaces.Box):
-        return False
-    if space.dtype != np.uint8 and not is_image(space):
-        return False
-    return bool((space.low == 0).all() and (space.high == 255).all())
+    check_value(space, obs, "observation", batch=1, standardised=True)
 
 
 def floats(space: gymnasium.Space, x: jax.Array) -> jax.Array:
@@ -141,7 +129,7 @@ def flat_floats(space: gymnasium.Space, x: jax.Array) -> jax.Array:
 def one_hot(space: spaces.Discrete, x: jax.Array) -> jax.Array:
     """One-hot of what starts at `space.start`: `[batch]` -> `[batch, n]`."""
     x = x.astype(jnp.int32)  # A small type would wrap around at its own range.
-    return jax.nn.one_hot(x - int(space.start), int(space.n))
+    return jax.nn.one_hot(x - int(space.start), int(space.n), dtype=jnp.float32)
 
 
 def one_hots(space: spaces.MultiDiscrete, x: jax.Array) -> jax.Array:
@@ -167,7 +155,7 @@ FEATURES: dict[type, Callable[[Any, jax.Array], jax.Array]] = {
 def concatenated(flat: list[jax.Array], batch: int) -> jax.Array:
     """All features of a batch, `[batch, features]`; of one part alone, as they are."""
     if not flat:
-        return jnp.zeros((batch, 0))
+        return jnp.zeros((batch, 0), jnp.float32)
     return flat[0] if len(flat) == 1 else jnp.concatenate(flat, axis=-1)
 
 

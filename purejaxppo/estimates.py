@@ -151,7 +151,7 @@ def _baseline(kind: str | None, total: jax.Array, steps: Steps) -> jax.Array:
     if kind == "value":
         return steps.value
     if kind is None:
-        return jnp.zeros(())
+        return jnp.zeros((), jnp.float32)
     return mean(total, steps.weight)
 
 

@@ -1,10 +1,12 @@
 """What must fit each other, and is refused before anything is compiled if it does not.
 
-An environment and its spaces, the techniques of a config and these spaces, a network.
+The techniques of a config and an environment's spaces, a network and a loss.
 """
 
+import inspect
 from typing import Any
 
+import flax.linen as nn
 import gymnasium
 import jax
 import jax.numpy as jnp
@@ -13,60 +15,17 @@ from jax.dtypes import canonicalize_dtype
 
 from purejaxppo.config import Config
 from purejaxppo.encoders import normalized_parts
-from purejaxppo.environments import Environment, EnvParams, Step, check_pure, lost
+from purejaxppo.environments import ProtocolError, describe
 from purejaxppo.networks import Network
-from purejaxppo.sequences import check_network, has_memory
-from purejaxppo.spaces import check_value, joined, map_space, parts
+from purejaxppo.sequences import (
+    check_init_memory,
+    check_network,
+    has_memory,
+    init_memory,
+)
+from purejaxppo.spaces import map_space, parts
 from purejaxppo.suites.own import blamed
 from purejaxppo.techniques import PopArt
-
-
-def fit_environment(env: Environment, env_params: EnvParams) -> None:
-    """Refuse an environment that does not keep to its spaces, or to the protocol.
-
-    Raises:
-      ValueError: an observation of `reset` or `step` is not of the space, with its
-        path; `step` returns no `Step`, another kind of state than `reset`, or a reward
-        or flag that is no scalar; the environment keeps arrays in itself; or its own
-        code raises.
-    """
-
-    def first_two(key: jax.Array) -> tuple[Any, Any]:
-        obs, state = env.reset(key, env_params)
-        return (obs, state), env.step(key, state, action, env_params)
-
-    action = map_space(
-        lambda part: jnp.zeros(part.shape, canonicalize_dtype(part.dtype)),
-        env.action_space(env_params),
-    )
-    with blamed(f"{env!r}'s reset or step"):
-        start, step = jax.eval_shape(first_two, jax.random.key(0))
-    check_pure(env)
-    if not isinstance(step, Step):
-        kind = type(step).__name__
-        raise ValueError(
-            f"Expected step to return a Step({', '.join(Step._fields)}), got {kind}."
-        )
-    space = env.observation_space(env_params)
-    for obs in (start[0], step.obs):
-        check_value(space, obs, "observation")
-    kinds = [jax.tree.structure(state) for state in (start[1], step.state)]
-    if kinds[0] != kinds[1]:
-        raise ValueError(
-            f"Expected step to return a state like reset's, {kinds[0]}, got {kinds[1]}."
-        )
-    losses = jax.tree.map(lost, start[1], step.state)
-    for path, loss in jax.tree_util.tree_leaves_with_path(losses):
-        if loss:
-            name = jax.tree_util.keystr(path, simple=True, separator=".")
-            raise ValueError(
-                f"Expected {joined('state', name)} to be of one shape and type, got "
-                f"{loss}; make it so in reset."
-            )
-    for name in ("reward", "terminated", "truncated"):
-        shape = jnp.shape(getattr(step, name))
-        if shape != ():
-            raise ValueError(f"Expected {name} to be a scalar, got shape {shape}.")
 
 
 def fit_spaces(config: Config, seen: gymnasium.Space, actions: gymnasium.Space) -> None:
@@ -95,7 +54,7 @@ def fit_spaces(config: Config, seen: gymnasium.Space, actions: gymnasium.Space) 
 
 
 def fit_network(config: Config, network: Network, seen: gymnasium.Space | None) -> None:
-    """Refuse a network that lacks what a technique needs beyond the seam.
+    """Refuse a network that does not keep the seam, or lacks what a technique needs.
 
     Args:
       config: with the techniques.
@@ -103,8 +62,12 @@ def fit_network(config: Config, network: Network, seen: gymnasium.Space | None) 
       seen: the observation space, if it is the user's own.
 
     Raises:
-      ValueError: naming the technique and what is missing.
+      TypeError: it is no `Network`.
+      ValueError: a function of it raises or returns something else than it has to; or
+        naming the technique and what is missing.
     """
+    if seen is not None:
+        check_functions(network)
     needed = {
         "groups": config.has_groups and "optimizers of actor and critic apart",
         "rescale": isinstance(config.normalize_value, PopArt)
@@ -122,6 +85,8 @@ def fit_network(config: Config, network: Network, seen: gymnasium.Space | None) 
             ),
             seen,
         )
+        check_init_memory(network, config.num_envs)
+        check_outputs(network, obs, config.num_envs)
         check_network(network, obs, config.num_envs)
     if has_memory(network):
         if config.num_sequences % config.num_minibatches:
@@ -133,6 +98,111 @@ def fit_network(config: Config, network: Network, seen: gymnasium.Space | None) 
         raise ValueError(
             f"Expected sequence_length only with network.memory, or a network that has "
             f"one, got {config.sequence_length}."
+        )
+
+
+ARGUMENTS = {
+    "init": ("key", "obs"),
+    "actor": ("params", "obs", "memory"),
+    "critic": ("params", "obs", "memory"),
+}
+"""Function of a network -> what it is called with."""
+
+
+def check_functions(network: Any) -> None:
+    """Raise if an object has not the functions of a `Network`.
+
+    Raises:
+      TypeError: it is a module of Flax, lacks a function, or a function takes other
+        arguments.
+    """
+    kind = type(network).__name__
+    recipe = "pass purejaxppo.ActorCritic(init=..., actor=..., critic=...)"
+    if isinstance(network, nn.Module):
+        raise TypeError(
+            f"network is the Flax module {kind}; {recipe} with functions that call its "
+            "init and apply."
+        )
+    for name, arguments in ARGUMENTS.items():
+        function = getattr(network, name, None)
+        if not callable(function):
+            raise TypeError(
+                f"network is {describe(network)} without a function {name}; {recipe}."
+            )
+        try:
+            signature = inspect.signature(function)
+        except ValueError:
+            continue  # A built-in one, which does not tell.
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            raise TypeError(
+                f"network.{name} takes {signature}; it is called with "
+                f"({', '.join(arguments)})."
+            ) from None
+
+
+def check_outputs(network: Network, obs: Any, batch_size: int) -> None:
+    """Raise if a network's functions return something else than `Network` says.
+
+    Args:
+      network: one of the user's own.
+      obs: shapes of `batch_size` observations, `[batch, ...]`.
+      batch_size: number of environments.
+
+    Raises:
+      ValueError: naming the function, and what it returns.
+    """
+
+    def run(key: jax.Array, obs: Any) -> None:
+        params_key, key = jax.random.split(key)
+        memory = init_memory(network, batch_size)
+        with blamed("network.init"):
+            params = network.init(params_key, obs)
+        with blamed("network.actor"):
+            result: Any = network.actor(params, obs, memory.actor)
+        distribution = _first("actor", "an action distribution", result)
+        for name in ("sample", "log_prob"):
+            if not callable(getattr(distribution, name, None)):
+                raise ProtocolError(
+                    f"network.actor returns {describe(distribution)} first; it must be "
+                    f"a distribution, which has {name}."
+                )
+        with blamed("The distribution of network.actor"):
+            action = distribution.sample(seed=key)
+            log_prob = distribution.log_prob(action)
+        _check_batch("The log-probability of network.actor", log_prob, batch_size)
+        with blamed("network.critic"):
+            result = network.critic(params, obs, memory.critic)
+        value = _first("critic", "values [batch]", result)
+        _check_batch("The value of network.critic", value, batch_size)
+        if value.ndim != 1:
+            raise ProtocolError(
+                f"The value of network.critic has shape {value.shape}; it must be "
+                f"({batch_size},), one for each environment."
+            )
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    jax.eval_shape(run, key, obs)
+
+
+def _first(name: str, what: str, result: Any) -> Any:
+    """Return the first of the two values that actor and critic return."""
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise ProtocolError(
+            f"network.{name} returns {describe(result)}; it must return a pair: {what} "
+            "and the memory after it, which is () without one."
+        )
+    return result[0]
+
+
+def _check_batch(what: str, value: Any, batch_size: int) -> None:
+    shape = jnp.shape(value) if hasattr(value, "shape") else None
+    if not shape or shape[0] != batch_size:
+        got = describe(value) if shape is None else f"of shape {shape}"
+        raise ProtocolError(
+            f"{what} is {got}; it must be an array with {batch_size} rows, one for "
+            "each environment."
         )
 
 

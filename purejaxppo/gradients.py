@@ -141,7 +141,7 @@ def clip_by_momentum(
         moment = jax.tree.map(
             lambda v, g: decay * v + (1 - decay) * g * g, state.second_moment, updates
         )
-        correction = 1 - jnp.asarray(decay) ** steps
+        correction = 1 - jnp.asarray(decay, jnp.float32) ** steps
 
         def clip(g: jax.Array, v: jax.Array) -> jax.Array:
             bound = factor * jnp.sqrt(v / correction)

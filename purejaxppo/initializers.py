@@ -142,6 +142,6 @@ def normals(key: jax.Array, like: Any) -> Any:
     """
     leaves, treedef = jax.tree.flatten(like)
     ends = list(accumulate(x.size for x in leaves))
-    parts = jnp.split(jax.random.normal(key, (ends[-1],)), ends[:-1])
+    parts = jnp.split(jax.random.normal(key, (ends[-1],), jnp.float32), ends[:-1])
     shaped = [part.reshape(x.shape) for part, x in zip(parts, leaves, strict=True)]
     return treedef.unflatten(shaped)

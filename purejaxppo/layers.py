@@ -8,6 +8,11 @@ import jax
 import jax.numpy as jnp
 
 
+def zeros(module: nn.Module, name: str, shape: tuple[int, ...]) -> jax.Array:
+    """Make a parameter of a module, float32 in every process."""
+    return module.param(name, nn.initializers.zeros, shape, jnp.float32)
+
+
 class Dense(nn.Module):
     """A dense layer, its kernel short side first.
 
@@ -21,8 +26,8 @@ class Dense(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[batch, inputs]` -> `[batch, features]`."""
         shape = x.shape[-1], self.features
-        kernel = self.param("kernel", nn.initializers.zeros, tuple(sorted(shape)))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel = zeros(self, "kernel", tuple(sorted(shape)))
+        bias = zeros(self, "bias", (self.features,))
         product = "bi,oi->bo" if shape[0] > shape[1] else "bi,io->bo"
         return jnp.einsum(product, x, kernel) + bias[None]
 
@@ -42,8 +47,8 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[batch, height, width, channels]` -> `[batch, rows, columns, filters]`."""
         shape = self.window, self.window, x.shape[-1], self.filters
-        kernel = self.param("kernel", nn.initializers.zeros, shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.filters,))
+        kernel = zeros(self, "kernel", shape)
+        bias = zeros(self, "bias", (self.filters,))
         if self.padding:
             around = (self.padding, self.padding)
             x = jnp.pad(x, ((0, 0), around, around, (0, 0)))

@@ -7,6 +7,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from purejaxppo.missing import missing
+
 
 def mean(x: jax.Array, weight: jax.Array | None = None) -> jax.Array:
     """E[x], or Σ w x / max(Σ w, 1) over the samples of weight w ≠ 0; 0 if none is.
@@ -180,7 +182,8 @@ def explained_variance(
     """1 − Var(R − V) / Var(R): 1 is perfect, 0 a constant's; NaN if R is constant."""
     variance = _variance(target, weight)
     unexplained = _variance(target - value, weight)
-    return jnp.where(variance > 0, 1 - unexplained / variance, jnp.nan)
+    safe = jnp.where(variance > 0, variance, 1)
+    return jnp.where(variance > 0, 1 - unexplained / safe, missing())
 
 
 def _variance(x: jax.Array, weight: jax.Array | None) -> jax.Array:

@@ -13,6 +13,13 @@ from gymnasium import spaces
 
 from purejaxppo import gradients
 from purejaxppo import techniques as t
+from purejaxppo.checking.contract import (
+    check_traced,
+    get_arguments,
+    get_params,
+    get_space,
+    trace,
+)
 from purejaxppo.config import Config, NetworkConfig
 from purejaxppo.distributions import (
     ActionHead,
@@ -33,12 +40,7 @@ from purejaxppo.environments import (
     Reset,
     make_reset,
 )
-from purejaxppo.fitting import (
-    fit_environment,
-    fit_loss,
-    fit_network,
-    fit_spaces,
-)
+from purejaxppo.fitting import fit_loss, fit_network, fit_spaces
 from purejaxppo.networks import Network, Params, make_actor_critic
 from purejaxppo.objectives import Loss, ppo_loss
 from purejaxppo.optimizers import adam, grouped, guarded
@@ -93,14 +95,16 @@ def make_parts(
         user's own does not have.
     """
     env = adapt(env)
-    env_params = env.default_params if env_params is None else env_params
+    env_params = get_params(env, env_params)
+    space = get_space(env, "action_space", env_params)
+    seen = get_space(env, "observation_space", env_params)
     if config.frame_stack is not None:
         env = FrameStack(env, config.frame_stack)
-    seen, space = env.observation_space(env_params), env.action_space(env_params)
+        seen = env.observation_space(env_params)
     rest, mask = split_mask(seen)
     if mask is not None:
         check_mask(space, mask)
-    arguments = action_arguments(env, env_params)
+    arguments = get_arguments(env, env_params)
     head = make_head(config.network, space, arguments)
     sampler = own_sampler(head.sampler, axis_name)
     if network is not None:
@@ -108,7 +112,7 @@ def make_parts(
     own = network
     if network is None:
         network = make_network(config.network, rest, head)
-    fit_environment(env, env_params)
+    check_traced(seen, trace(env, env_params, space))
     fit_spaces(config, seen, space)
     fit_network(config, network, None if own is None else seen)
     fit_loss(config, loss)
@@ -130,15 +134,6 @@ def make_parts(
         ),
         axis_name=axis_name,
     )
-
-
-def action_arguments(env: Environment, env_params: EnvParams) -> Arguments | None:
-    """Which arguments each type of action uses, if the environment says so."""
-    offered = getattr(env, "action_arguments", None)
-    if offered is None:
-        return None
-    with jax.ensure_compile_time_eval():  # A table may be made with jnp, in any trace.
-        return offered(env_params)
 
 
 def make_head(

@@ -4,9 +4,10 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from purejaxppo.distributions import ActionHead, Layers
-from purejaxppo.layers import Dense
+from purejaxppo.layers import Dense, zeros
 
 
 class Policy(nn.Module):
@@ -36,6 +37,7 @@ class Policy(nn.Module):
                 "log_std",
                 nn.initializers.constant(self.log_std_init),
                 (self.head.num_scales,),
+                jnp.float32,
             )
         return self.head.distribution(outputs, log_std, mask)
 
@@ -63,7 +65,7 @@ class Embedding(nn.Module):
     def __call__(self) -> jax.Array:
         """The kernel `[num_codes, features]`."""
         shape = self.num_codes, self.features
-        return self.param("kernel", nn.initializers.zeros, shape)
+        return zeros(self, "kernel", shape)
 
 
 class Weights(nn.Module):
@@ -76,5 +78,4 @@ class Weights(nn.Module):
     def __call__(self) -> tuple[jax.Array, jax.Array]:
         """The kernel, short side first, and the bias `[outputs]`."""
         shape = tuple(sorted((self.inputs, self.outputs)))
-        kernel = self.param("kernel", nn.initializers.zeros, shape)
-        return kernel, self.param("bias", nn.initializers.zeros, (self.outputs,))
+        return zeros(self, "kernel", shape), zeros(self, "bias", (self.outputs,))

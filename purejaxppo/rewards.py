@@ -38,7 +38,8 @@ def init_reward_scale(config: Config) -> Any:
     """Statistics of nothing seen; `()` where off."""
     match config.normalize_reward:
         case RewardNormalization():
-            return RewardScale(init_statistics(), jnp.zeros(config.num_envs))
+            carried = jnp.zeros(config.num_envs, jnp.float32)
+            return RewardScale(init_statistics(), carried)
         case RewardStandardization():
             return RewardScale(init_statistics(), ())
     return ()

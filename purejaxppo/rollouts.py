@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from purejaxppo.cores import forget
 from purejaxppo.distributions import Sampler
 from purejaxppo.environments import Reset, Step
+from purejaxppo.missing import missing
 from purejaxppo.shards import num_shards, own, total
 from purejaxppo.sums import two_sum
 
@@ -47,7 +48,10 @@ class Running(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """Means over the episodes that ended in a rollout, NaN where none did; scalars."""
+    """Means over the episodes that ended in a rollout; scalars.
+
+    They are `missing.missing()` where none did: NaN, unless JAX stops at those.
+    """
 
     episode_return: jax.Array
     episode_length: jax.Array
@@ -174,7 +178,7 @@ def fresh_starts(
     same numbers; but random bits drawn inside the loop cost many kernels a step.
     """
     keys = own(jax.random.split(key, shape), axis_name, axis=1)
-    start = jax.eval_shape(reset, keys[0, 0])
+    start = jax.eval_shape(reset, jax.ShapeDtypeStruct((), keys.dtype))
     if _bytes(start) > max(SMALL_START, 2 * _bytes(start.obs)):
         return keys, jax.vmap(reset)
     return jax.vmap(jax.vmap(reset))(keys), lambda starts: starts
@@ -206,14 +210,15 @@ def count_episodes(
     ended = _add(running, jnp.where(until, steps.reward, 0).sum(0), last + 1)
     begun = jax.tree.map(lambda x: jnp.where(any_end, 0, x), running)
     rest = jnp.where(until, 0, steps.reward).sum(0)
-    count = jnp.where(num_episodes > 0, num_episodes, jnp.nan)
-    returns, lengths = (
-        total(jnp.where(any_end, x, 0).sum(), axis_name)
-        for x in (ended.episode_return, ended.episode_length.astype(jnp.float32))
-    )
+
+    def mean(x: jax.Array) -> jax.Array:
+        whole = total(jnp.where(any_end, x, 0).sum(), axis_name)
+        found = whole / jnp.maximum(num_episodes, 1)
+        return jnp.where(num_episodes > 0, found, missing())
+
     return _add(begun, rest, num_steps - 1 - last), Ended(
-        episode_return=returns / count,
-        episode_length=lengths / count,
+        episode_return=mean(ended.episode_return),
+        episode_length=mean(ended.episode_length.astype(jnp.float32)),
         num_episodes=num_episodes,
     )
 

@@ -49,16 +49,11 @@ def check_memory(network: Network, memory: Any, batch_size: int) -> None:
         )
 
 
-def check_network(network: Network, obs: Any, batch_size: int) -> None:
-    """Refuse a network whose memories do not stay as they are in tree, shape and type.
-
-    Args:
-      network: one of the user's own.
-      obs: shapes of `batch_size` observations, `[batch, ...]`.
-      batch_size: number of environments.
+def check_init_memory(network: Network, batch_size: int) -> None:
+    """Raise if `init_memory` of the user's own network gives no pair of memories.
 
     Raises:
-      ValueError: `init_memory` gives no pair, or a memory's kind is changed.
+      ValueError: it gives something else.
     """
     if not has_memory(network):
         return
@@ -69,6 +64,22 @@ def check_network(network: Network, obs: Any, batch_size: int) -> None:
             "Expected network.init_memory to give a pair, the actor's memory and the "
             f"critic's, got {_described(pair)}."
         )
+
+
+def check_network(network: Network, obs: Any, batch_size: int) -> None:
+    """Refuse a network whose memories do not stay as they are in tree, shape and type.
+
+    Args:
+      network: one of the user's own.
+      obs: shapes of `batch_size` observations, `[batch, ...]`.
+      batch_size: number of environments.
+
+    Raises:
+      ValueError: a memory's kind is changed.
+    """
+    if not has_memory(network):
+        return
+    pair = jax.eval_shape(lambda: init_memory(network, batch_size))
     params = jax.eval_shape(network.init, jax.random.key(0), obs)
     for name, memory in zip(("actor", "critic"), pair, strict=True):
         rows = all(x.shape[:1] == (batch_size,) for x in jax.tree.leaves(memory))

@@ -37,6 +37,13 @@ def joined(path: str, name: str) -> str:
     return ".".join(filter(None, (path, name)))
 
 
+def named(tree: Any, name: str) -> dict[str, Any]:
+    """The leaves of any tree by their dotted paths, `name` first."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    keystr = jax.tree_util.keystr
+    return {joined(name, keystr(p, simple=True, separator=".")): x for p, x in leaves}
+
+
 def map_space(leaf: Callable[[gymnasium.Space], Any], space: gymnasium.Space) -> Any:
     """A tree like the values of `space`, of what `leaf` makes of each leaf's space."""
     if isinstance(space, spaces.Dict):
@@ -89,7 +96,28 @@ def _kind(value: Any) -> str:
     return "an array" if hasattr(value, "shape") else type(value).__name__
 
 
-def check_value(space: gymnasium.Space, value: Any, path: str, batch: int = 0) -> None:
+def is_image(space: gymnasium.Space) -> bool:
+    """Whether it is a Box `[height, width, channels]`."""
+    return isinstance(space, spaces.Box) and len(space.shape) == 3
+
+
+def is_bytes(space: gymnasium.Space) -> bool:
+    """Whether it is a Box of uint8, or an image, that ranges over all of 0..255."""
+    if not isinstance(space, spaces.Box):
+        return False
+    if space.dtype != np.uint8 and not is_image(space):
+        return False
+    return bool((space.low == 0).all() and (space.high == 255).all())
+
+
+def check_value(
+    space: gymnasium.Space,
+    value: Any,
+    path: str,
+    batch: int = 0,
+    *,
+    standardised: bool = False,
+) -> None:
     """Refuse arrays, or their shapes, that are no values of `space`.
 
     Args:
@@ -97,6 +125,8 @@ def check_value(space: gymnasium.Space, value: Any, path: str, batch: int = 0) -
       value: arrays or `jax.ShapeDtypeStruct`s, with `batch` leading axes.
       path: what messages call the value.
       batch: number of leading axes that are not the space's.
+      standardised: whether running statistics may have made fractions of the Boxes, but
+        for those of bytes.
 
     Raises:
       ValueError: another tree, another shape, or fractions where the space has bytes or
@@ -115,7 +145,8 @@ def check_value(space: gymnasium.Space, value: Any, path: str, batch: int = 0) -
                 f"Expected {where} to be of shape {part.shape}, as its space says, "
                 f"got {shape}."
             )
-        whole = not isinstance(part, spaces.Box) or part.dtype == np.uint8
+        small = part.dtype == np.uint8 and (is_bytes(part) or not standardised)
+        whole = not isinstance(part, spaces.Box) or small
         if whole and jnp.issubdtype(leaf.dtype, jnp.inexact):
             raise ValueError(
                 f"Expected {where} to be of whole numbers, as its space {part} says, "

@@ -16,6 +16,7 @@ from purejaxppo.estimates import init_advantage_scale
 from purejaxppo.evaluation import evaluate
 from purejaxppo.learning import Batch, Learned, learn
 from purejaxppo.losses import explained_variance
+from purejaxppo.missing import missing
 from purejaxppo.networks import Network, Params
 from purejaxppo.objectives import Loss, Minibatch, log_prob
 from purejaxppo.parts import Parts, collecting_reset, make_parts
@@ -73,6 +74,8 @@ class Metrics(NamedTuple):
     `episode_return` and `episode_length` are means over the `num_episodes` episodes
     that ended in the update, NaN where none did. `evaluation_return` and
     `evaluation_length` are NaN between evaluations, and `()` where evaluation is off.
+    Where JAX stops at NaNs (`jax_debug_nans`), the least float32 is in the place of
+    these NaNs.
     Losses and `grad_norm` (before clipping) are means over the minibatches, and
     `finite` says whether all parameters are. Those with a default are `()` where the
     technique that they belong to is off: `stopped` is the share of the minibatches
@@ -421,7 +424,7 @@ def _see_more(config: Config, statistics: Any, obs: Any) -> Any:
 def _num_fully_masked(parts: Parts, obs: Any) -> Any:
     if parts.fully_masked is None:
         return ()
-    return parts.fully_masked(split_mask_value(obs)[1]).sum()
+    return parts.fully_masked(split_mask_value(obs)[1]).sum(dtype=jnp.int32)
 
 
 def _all_finite(params: Params) -> jax.Array:
@@ -455,7 +458,7 @@ def _advance(
     if evaluation is None:
         return state, metrics
     due = ((update + 1) % evaluation.every == 0) | (update + 1 == num_updates)
-    nothing = jnp.float32(jnp.nan), jnp.float32(jnp.nan)
+    nothing = jnp.float32(missing()), jnp.float32(missing())
     mean_return, mean_length = jax.lax.cond(
         due, partial(_evaluate, parts), lambda state: nothing, state
     )

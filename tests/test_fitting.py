@@ -1,8 +1,10 @@
 """What does not fit is refused in one line, before anything is compiled."""
 
+import dataclasses
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,35 +65,36 @@ def line(env, changes=None, **own):
         (
             Seen(lambda x: {"a": (jnp.int32(0), jnp.ones(2))}, NESTED),
             "Expected observation.a.1 to be of shape (1,), as its space says, "
-            "got (2,).",
+            "got (2,), from reset.",
         ),
         (
             Seen(lambda x: {"a": (x[0], x)}, NESTED),
             "Expected observation.a.0 to be of whole numbers, as its space "
-            "Discrete(2) says, got float32.",
+            "Discrete(2) says, got float32, from reset.",
         ),
         (
             Seen(lambda x: jnp.ones((4, 4, 1)), PIXELS),
             "Expected observation to be of whole numbers, as its space "
-            "Box(0, 255, (4, 4, 1), uint8) says, got float32.",
+            "Box(0, 255, (4, 4, 1), uint8) says, got float32, from reset.",
         ),
         (
             Seen(lambda x: {"a": x}, NESTED),
-            "Expected observation.a to be a tuple of 2, got an array.",
+            "Expected observation.a to be a tuple of 2, got an array, from reset.",
         ),
         (
             Seen(lambda x: {"b": x}, NESTED),
-            "Expected observation to be a dict of ['a'], got ['b'].",
+            "Expected observation to be a dict of ['a'], got ['b'], from reset.",
         ),
         (
             Seen(lambda x: x, BOX, later=lambda x: jnp.ones(3)),
-            "Expected observation to be of shape (1,), as its space says, got (3,).",
+            "Expected observation to be of shape (1,), as its space says, got (3,), "
+            "from step.",
         ),
         (
             Seen(lambda x: x, spaces.Dict(a=spaces.Dict(b=spaces.Text(3)))),
-            "Expected observation_space.a.b to be Box, Discrete, MultiDiscrete or "
-            "MultiBinary, got Text(1, 3, charset=0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-            "abcdefghijklmnopqrstuvwxyz).",
+            "Expected observation_space.a.b to be a gymnasium space, one of Box, "
+            "Discrete, MultiDiscrete, MultiBinary, Tuple and Dict, got Text(1, 3, "
+            "charset=0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz).",
         ),
     ],
 )
@@ -206,10 +209,10 @@ class Raising(probes.Counting):
 
 
 def test_environments_that_break_the_protocol():
-    assert line(Unlike()).startswith("Expected step to return a state like reset's, ")
+    assert line(Unlike()).startswith("Expected state to be the same tree from reset ")
     assert line(Plain()) == (
-        "Expected step to return a Step(obs, state, reward, terminated, truncated, "
-        "info), got tuple."
+        "step returns a tuple of 6; it must return a purejaxppo.Step (obs, state, "
+        "reward, terminated, truncated, info)."
     )
     assert "step raised KeyError: 'no such thing' (" in line(Raising())
     assert "test_fitting.py:" in line(Raising())
@@ -349,3 +352,82 @@ def test_observations_to_act_on_are_of_their_space():
     one = jax.tree.map(lambda x: x[0], obs)
     with pytest.raises(ValueError, match=r"observation\.action_mask to be of shape"):
         algorithm.act(state, one)
+
+
+# --- Networks and environments that are given wrongly ---------------------------------
+
+
+class Raw(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(2)(x)
+
+    def actor(self, params, obs, memory):
+        return self(obs)
+
+    critic = actor
+
+
+def changed(**functions):
+    return dataclasses.replace(own(None), **functions)
+
+
+def gaussian():
+    head = ppo.make_action_head(spaces.Box(-1, 1, (1,)))
+    return changed(
+        actor=lambda p, obs, m: (head.distribution(jnp.zeros((len(obs), 1)), None), m)
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (Raw, "network is the Flax module Raw; pass purejaxppo.ActorCritic(init=..., "),
+        (lambda: object(), "network is an object without a function init; pass "),
+        (
+            lambda: changed(actor=lambda params, obs: None),
+            "network.actor takes (params, obs); it is called with (params, obs, memory",
+        ),
+        (
+            lambda: changed(actor=own(None).critic),
+            "network.actor returns an array of shape (4,) first; it must be a d",
+        ),
+        (
+            lambda: changed(actor=lambda p, obs, m: own(None).actor(p, obs, m)[0]),
+            "network.actor returns a Categorical; it must return a pair: an action",
+        ),
+        (
+            lambda: changed(critic=lambda p, obs, m: own(None).critic(p, obs, m)[0]),
+            "network.critic returns an array of shape (4,); it must return a pair: v",
+        ),
+        (
+            lambda: changed(critic=lambda p, obs, m: (jnp.zeros((4, 1)), m)),
+            "The value of network.critic has shape (4, 1); it must be (4,), one for",
+        ),
+        (
+            lambda: changed(critic=lambda p, obs, m: (jnp.zeros(()), m)),
+            "The value of network.critic is of shape (); it must be an array with 4 r",
+        ),
+        (
+            lambda: changed(critic=lambda p, obs, m: (p["v"], m)),
+            "network.critic raised KeyError: 'v' (",
+        ),
+        (
+            gaussian,
+            "network.actor raised ValueError: log_std is None, but the standard",
+        ),
+    ],
+)
+def test_networks_that_do_not_keep_the_seam(make, message):
+    with pytest.raises((TypeError, ValueError)) as error:
+        ppo.make_ppo(TINY, probes.Match(), network=make())
+    assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
+def test_a_standard_deviation_that_is_a_parameter_is_not_none():
+    space = spaces.Tuple([spaces.Box(-1, 1, (2,)), spaces.Discrete(2)])
+    head = ppo.make_action_head(space)
+    with pytest.raises(ValueError, match=r"^log_std is None, .*num_scales = 2 numb"):
+        head.distribution(jnp.zeros((1, head.num_outputs)), None)
+    with pytest.raises(ValueError, match=r"^Expected network\.log_std_init to be fl"):
+        replace(TINY, {"network.log_std_init": None})

@@ -28,6 +28,13 @@ OTHER = {
 """Values for those floats that 0.7 times their own do not show."""
 
 
+@pytest.fixture(autouse=True, scope="module")
+def watched():
+    """JAX looks for a NaN that nobody meant, and for keys that are used twice."""
+    with jax.debug_nans(True), jax.debug_key_reuse(True):
+        yield
+
+
 def paths(group):
     """What each entry of a group's matrix is: a field, and its place in a tuple."""
     leaves = jax.tree_util.tree_leaves_with_path(GROUPS[group][1])

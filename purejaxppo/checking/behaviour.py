@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from purejaxppo.checking.playing import Facts, Subject, named, refuse
+from purejaxppo.checking.playing import Facts, Subject, refuse
 from purejaxppo.environments import Reset, Step
-from purejaxppo.spaces import MASK, flatten, joined, parts, split_mask
+from purejaxppo.spaces import MASK, flatten, joined, named, parts, split_mask
 
 TOLERANCE = 1e-5
 """By how much an observation may leave its bounds, relative to a bound beyond 1."""

@@ -1,14 +1,22 @@
 """An environment under examination: traced by parts, and played at random."""
 
 import dataclasses
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import gymnasium
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from purejaxppo.checking.contract import (
+    Traced,
+    call_reset,
+    call_step,
+    get_arguments,
+    get_params,
+    get_space,
+    trace,
+)
 from purejaxppo.checking.sampling import sample_action
 from purejaxppo.distributions import fully_masked
 from purejaxppo.environments import (
@@ -16,13 +24,11 @@ from purejaxppo.environments import (
     EnvParams,
     Reset,
     Step,
+    make_advance,
     make_reset,
-    make_step,
 )
-from purejaxppo.spaces import joined, split_mask_value
+from purejaxppo.spaces import named, split_mask_value
 from purejaxppo.suites import adapt
-from purejaxppo.suites.own import blamed
-from purejaxppo.wrappers import Wrapper
 
 
 class Facts(NamedTuple):
@@ -50,7 +56,10 @@ class Facts(NamedTuple):
 
 
 class Last(NamedTuple):
-    """The last step that ended an episode `[N]`: if any did, its key and state."""
+    """The last step that ended an episode `[N]`: if any did, its key and state.
+
+    Keys are kept as their bits, since they are used elsewhere, too.
+    """
 
     any: Any
     key: Any
@@ -73,17 +82,6 @@ class Carry(NamedTuple):
     last: Last
 
 
-class Endless(Wrapper):
-    """An environment whose episodes do not end; its flags go to `info`."""
-
-    def step(self, key: jax.Array, state: Any, action: Any, params: Any) -> Step:
-        """Advance by one step, after an episode's end too."""
-        step = self.env.step(key, state, action, params)
-        flags = {"terminated": step.terminated, "truncated": step.truncated}
-        never = jnp.zeros((), bool)
-        return step._replace(terminated=never, truncated=never, info=flags)
-
-
 @dataclasses.dataclass
 class Subject:
     """An environment under examination; what is costly is worked out once."""
@@ -102,21 +100,17 @@ class Subject:
     @cached_property
     def params(self) -> EnvParams:
         """Its parameters."""
-        with blamed("default_params"):
-            defaults = self.env.default_params
-        return defaults if self.given_params is None else self.given_params
+        return get_params(self.env, self.given_params)
 
     @cached_property
     def observation_space(self) -> gymnasium.Space:
         """Space of the observations, at these parameters."""
-        with blamed("observation_space"):
-            return self.env.observation_space(self.params)
+        return get_space(self.env, "observation_space", self.params)
 
     @cached_property
     def action_space(self) -> gymnasium.Space:
         """Space of the actions, at these parameters."""
-        with blamed("action_space"):
-            return self.env.action_space(self.params)
+        return get_space(self.env, "action_space", self.params)
 
     @cached_property
     def keys(self) -> jax.Array:
@@ -124,19 +118,9 @@ class Subject:
         return jax.random.split(jax.random.key(self.seed), self.num_envs)
 
     @cached_property
-    def start(self) -> Reset:
-        """Types of what `reset` returns."""
-        return jax.eval_shape(lambda key: self.reset(key, self.params), self.keys[0])
-
-    @cached_property
-    def end(self) -> Step:
-        """Types of what `step` returns, without `info`."""
-
-        def run(key: jax.Array, state: Any) -> Step:
-            action = sample_action(key, self.action_space)
-            return self.step(key, state, action, self.params)
-
-        return jax.eval_shape(run, self.keys[0], self.start.state)
+    def traced(self) -> Traced:
+        """Types of what `reset` and `step` return."""
+        return trace(self.env, self.params, self.action_space)
 
     @cached_property
     def played(self) -> tuple[Carry, Carry, Facts]:
@@ -165,51 +149,14 @@ class Subject:
         rows = slice(None, self.num_envs) if resets else slice(self.num_envs, None)
         return jax.tree.map(lambda x: x[rows], self.played[2])
 
-    def reset(self, key: jax.Array, params: EnvParams, how: str = "") -> Reset:
-        """The environment's `reset`; `how` says in messages how it is called.
-
-        Raises:
-          ValueError: it raises, or returns something else.
-        """
-        with blamed(f"reset{how}"):
-            result: Any = self.env.reset(key, params)
-        if not isinstance(result, tuple) or len(result) != 2:
-            raise ValueError(
-                "Expected reset to return a pair of observation and state, got "
-                f"{_kind(result)}."
-            )
-        start = Reset(obs=result[0], state=result[1])
-        _check_leaves(start.obs, "observation")
-        _check_leaves(start.state, "state")
-        return start
-
-    def step(
-        self, key: jax.Array, state: Any, action: Any, params: EnvParams, how: str = ""
-    ) -> Step:
-        """The environment's `step`, without `info`.
-
-        Raises:
-          ValueError: it raises, or returns something else.
-        """
-        with blamed(f"step{how}"):
-            result: Any = self.env.step(key, state, action, params)
-        if not isinstance(result, Step):
-            raise ValueError(
-                f"Expected step to return a purejaxppo.Step, got {_kind(result)}."
-            )
-        step = result._replace(info={})
-        for field, value in step._asdict().items():
-            _check_leaves(value, "observation" if field == "obs" else field)
-        return step
-
     def lower_once(self) -> jax.stages.Lowered:
         """The program of a reset and a step in each environment, traced anew."""
 
         def run(key: jax.Array, params: EnvParams) -> tuple[Reset, Step]:
             reset_key, action_key, step_key = jax.random.split(key, 3)
-            start = self.reset(reset_key, params)
+            start = call_reset(self.env, reset_key, params)
             action = act(action_key, self.action_space, start.obs)
-            step = self.step(step_key, start.state, action, params)
+            step = call_step(self.env, step_key, start.state, action, params)
             return jax.tree.map(bare, (start, step))
 
         return jax.jit(jax.vmap(run, (0, None))).lower(self.keys, self.params)
@@ -227,7 +174,7 @@ class Subject:
 def start_play(env: Environment, key: jax.Array, params: EnvParams) -> Carry:
     """Where random play of one environment starts."""
     start = make_reset(env, params)(key)
-    last = Last(any=jnp.zeros((), bool), key=key, state=start.state)
+    last = Last(any=jnp.zeros((), bool), key=_bits(key), state=_bits(start.state))
     return Carry(now=start, low=start.obs, high=start.obs, last=last)
 
 
@@ -252,23 +199,22 @@ def play(
     Returns:
       Where it ended, and what is kept of its steps, `[T]`.
     """
-    reset, step = make_reset(env, params), make_step(Endless(env), params)
-    offered = getattr(env, "action_arguments", None)
-    with jax.ensure_compile_time_eval():
-        arguments = None if offered is None else offered(params)
+    reset, step = make_reset(env, params), make_advance(env, params)
+    arguments = get_arguments(env, params)
 
     def is_stuck(obs: Any) -> jax.Array:
         mask = split_mask_value(obs)[1]
         never = jnp.zeros((), bool)
         return never if mask is None else fully_masked(space, mask, arguments)
 
-    def advance(carry: Carry, key: jax.Array) -> tuple[Carry, Facts]:
+    def advance(carry: Carry, bits: jax.Array) -> tuple[Carry, Facts]:
+        key = jax.random.wrap_key_data(bits, impl=jax.random.key_impl(keys))
         reset_key, action_key, step_key = jax.random.split(key, 3)
         fresh = reset(reset_key)
         action = act(action_key, space, carry.now.obs)
-        result, stay = step(step_key, carry.now, action, fresh)
-        done = result.info["terminated"] | result.info["truncated"]
-        last = Last(any=True, key=step_key, state=stay.state)
+        result, stay = step(step_key, carry.now.state, action, fresh)
+        done = result.terminated | result.truncated
+        last = Last(any=True, key=_bits(step_key), state=_bits(stay.state))
         stuck = is_stuck(stay.obs) & ~done | is_stuck(fresh.obs)
         return Carry(
             now=_where(done & resets, fresh, stay),
@@ -277,17 +223,18 @@ def play(
             last=_where(done, last, carry.last),
         ), _facts(carry.now, result, stay, fresh, stuck)
 
-    return jax.lax.scan(advance, start, keys)
+    # JAX's check that no key is used twice takes a batch of scanned keys for used ones.
+    return jax.lax.scan(advance, start, jax.random.key_data(keys))
 
 
 def _facts(
     before: Reset, step: Step, after: Reset, fresh: Reset, stuck: jax.Array
 ) -> Facts:
-    """What is kept of a step of an `Endless` environment."""
+    """What is kept of a step."""
     return Facts(
         reward=step.reward,
-        terminated=step.info["terminated"],
-        truncated=step.info["truncated"],
+        terminated=step.terminated,
+        truncated=step.truncated,
         broken=_broken(step, fresh),
         stuck=stuck,
         before=_scalars(before.state),
@@ -301,17 +248,13 @@ def act(key: jax.Array, space: gymnasium.Space, obs: Any) -> Any:
     return sample_action(key, space, split_mask_value(obs)[1])
 
 
-def named(tree: Any, name: str) -> dict[str, Any]:
-    """The leaves of a tree by their paths, `name` first."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    keystr = jax.tree_util.keystr
-    return {joined(name, keystr(p, simple=True, separator=".")): x for p, x in leaves}
-
-
 def bare(x: Any) -> Any:
-    """An array, of a key its bits."""
+    """Return an array; of a key its bits, without using it up."""
     is_key = jnp.issubdtype(jnp.result_type(x), jax.dtypes.prng_key)
-    return jax.random.key_data(x) if is_key else x
+    return jax.random.key_data(jax.random.clone(x)) if is_key else x
+
+
+_bits = partial(jax.tree.map, bare)
 
 
 def refuse(problems: list[str]) -> None:
@@ -354,20 +297,3 @@ def _scalars(state: Any) -> dict[str, jax.Array]:
         for path, x in named(state, "state").items()
         if x.shape == () and jnp.issubdtype(x.dtype, jnp.number)
     }
-
-
-def _check_leaves(tree: Any, name: str) -> None:
-    for path, leaf in named(tree, name).items():
-        if not isinstance(leaf, NUMBERS):
-            raise ValueError(
-                f"Expected {path} to be an array or a number, got {_kind(leaf)}."
-            )
-
-
-NUMBERS = bool, int, float, np.generic, np.ndarray, jax.Array
-"""What a leaf of observation, state or parameters may be."""
-
-
-def _kind(value: Any) -> str:
-    kind = type(value).__name__
-    return f"{kind} of {len(value)}" if isinstance(value, tuple) else kind

@@ -9,15 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from purejaxppo.checking.playing import NUMBERS, Subject, named, refuse
+from purejaxppo.checking.contract import (
+    call_reset,
+    call_step,
+    check_carried,
+    check_observations,
+    check_scalar,
+    get_arguments,
+)
+from purejaxppo.checking.playing import Subject
 from purejaxppo.checking.sampling import sample_action
 from purejaxppo.distributions import check_mask, make_action_head
-from purejaxppo.environments import Arguments, EnvParams, check_pure, lost
-from purejaxppo.spaces import MASK, check_value, joined, parts, split_mask
+from purejaxppo.environments import EnvParams, check_pure, is_number
+from purejaxppo.spaces import MASK, named, parts, split_mask
 from purejaxppo.suites.own import describe
-
-SPACES = spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary
-"""Kinds of the leaves of a tree of spaces."""
 
 
 def protocol(subject: Subject) -> str:
@@ -25,7 +30,7 @@ def protocol(subject: Subject) -> str:
     # Where a class does not say how it is shown, its name does without an address.
     name = re.sub(r"<[\w.<>]*?(\w+) object at 0x\w+>", r"\1", repr(subject.env))
     for path, leaf in named(subject.params, "params").items():
-        if not isinstance(leaf, NUMBERS):
+        if not is_number(leaf):
             raise ValueError(
                 f"Expected {path} to be an array or a number, and the parameters a "
                 f"pytree of them, got {type(leaf).__name__}."
@@ -38,8 +43,7 @@ def protocol(subject: Subject) -> str:
 def gymnasium_spaces(subject: Subject) -> str:
     """Spaces are gymnasium's, and of the same shapes where parameters are traced."""
     names = "observation_space", "action_space"
-    for name in names:
-        _check_space(getattr(subject, name), name)
+    shown = ", ".join(_short(getattr(subject, name)) for name in names)
 
     def trace(params: EnvParams) -> None:
         for name in names:
@@ -59,24 +63,7 @@ def gymnasium_spaces(subject: Subject) -> str:
         raise ValueError(
             f"Expected spaces not to depend on traced parameters; {describe(error)}."
         ) from error
-    return ", ".join(_short(getattr(subject, name)) for name in names)
-
-
-def _check_space(space: Any, path: str) -> None:
-    if isinstance(space, spaces.Dict | spaces.Tuple):
-        is_dict = isinstance(space, spaces.Dict)
-        children = list(space.items() if is_dict else enumerate(space.spaces))
-        if not children:
-            raise ValueError(f"Expected {path} to have parts, got {space}.")
-        for name, child in children:
-            _check_space(child, joined(path, str(name)))
-    elif not isinstance(space, SPACES):
-        names = ", ".join(kind.__name__ for kind in SPACES)
-        got = space if isinstance(space, gymnasium.Space) else type(space).__name__
-        raise ValueError(
-            f"Expected {path} to be a gymnasium space, one of {names}, Tuple and Dict, "
-            f"got {got}."
-        )
+    return shown
 
 
 def _sizes(space: gymnasium.Space) -> list[Any]:
@@ -105,17 +92,10 @@ def _short(space: gymnasium.Space) -> str:
 
 def actions(subject: Subject) -> str:
     """A policy can be made for the actions, with their arguments if any."""
-    offered = getattr(subject.env, "action_arguments", None)
-    if offered is None:
-        head = make_action_head(subject.action_space)
-        return f"a policy with {head.num_outputs} outputs"
-    arguments = offered(subject.params)
-    if not isinstance(arguments, Arguments):
-        raise ValueError(
-            "Expected action_arguments to return purejaxppo.environments.Arguments, "
-            f"got {type(arguments).__name__}."
-        )
+    arguments = get_arguments(subject.env, subject.params)
     head = make_action_head(subject.action_space, arguments=arguments)
+    if arguments is None:
+        return f"a policy with {head.num_outputs} outputs"
     uses = ", ".join(map(repr, arguments.uses))
     return (
         f"a policy with {head.num_outputs} outputs; the type {arguments.type!r} says "
@@ -125,20 +105,22 @@ def actions(subject: Subject) -> str:
 
 def tracing(subject: Subject) -> str:
     """Both methods trace with parameters fixed, traced, and swept by a vmap."""
-    assert subject.start is not None and subject.end is not None
-    num_envs = subject.num_envs
+    assert subject.traced is not None
+    keys, num_envs = subject.keys, subject.num_envs
 
     def run(key: jax.Array, params: EnvParams, how: str) -> Any:
-        start = subject.reset(key, params, how)
-        action = sample_action(key, subject.action_space)
-        return start, subject.step(key, start.state, action, params, how)
+        reset_key, action_key, step_key = jax.random.split(key, 3)
+        start = call_reset(subject.env, reset_key, params, how)
+        action = sample_action(action_key, subject.action_space)
+        step = call_step(subject.env, step_key, start.state, action, params, how)
+        return start, step
 
     def traced(params: EnvParams) -> Any:
-        return run(subject.keys[0], params, ", with parameters traced,")
+        return run(keys[0], params, ", with parameters traced,")
 
     def swept(params: EnvParams) -> Any:
         how = ", with parameters under vmap,"
-        return jax.vmap(lambda key, one: run(key, one, how))(subject.keys, params)
+        return jax.vmap(lambda key, one: run(key, one, how))(keys, params)
 
     jax.eval_shape(traced, subject.params)
     batch = jax.tree.map(
@@ -152,58 +134,22 @@ def tracing(subject: Subject) -> str:
 
 def one_trace(subject: Subject) -> str:
     """What a step returns can be stepped on without tracing again."""
-    start, end = subject.start, subject.end
-    notes = []
-    for name, ours, theirs in (
-        ("observation", start.obs, end.obs),
-        ("state", start.state, end.state),
-    ):
-        _check_tree(name, ours, theirs)
-        first, then = named(ours, name), named(theirs, name)
-        losses = {path: lost(first[path], then[path]) for path in first}
-        refuse([f"{path}: {loss}" for path, loss in losses.items() if loss])
-        notes += [
-            f"{path} of {then[path].dtype} becomes {first[path].dtype}"
-            for path in first
-            if first[path].dtype != then[path].dtype
-        ]
     held = "a step has the tree, shapes and types of a reset"
-    return "; ".join([held, *notes])
-
-
-def _check_tree(name: str, ours: Any, theirs: Any) -> None:
-    if jax.tree.structure(ours) == jax.tree.structure(theirs):
-        return
-    first, then = (list(named(tree, name)) for tree in (ours, theirs))
-    if first == then:
-        first, then = (str(jax.tree.structure(tree)) for tree in (ours, theirs))
-    raise ValueError(
-        f"Expected {name} to be the same tree from reset and step, got {first} and "
-        f"{then}."
-    )
+    return "; ".join([held, *check_carried(subject.traced)])
 
 
 def reward(subject: Subject) -> str:
     """The reward is a real scalar."""
-    reward = subject.end.reward
-    _check_scalar("reward", reward)
-    if jnp.issubdtype(reward.dtype, jnp.complexfloating):
-        raise ValueError(f"Expected reward to be real, got {reward.dtype}.")
+    reward = subject.traced.step.reward
+    check_scalar("reward", reward)
     return f"a scalar of {reward.dtype}"
-
-
-def _check_scalar(name: str, value: Any) -> None:
-    if not hasattr(value, "shape"):
-        raise ValueError(f"Expected {name} to be a scalar, got {type(value).__name__}.")
-    if value.shape != ():
-        raise ValueError(f"Expected {name} to be a scalar, got shape {value.shape}.")
 
 
 def flags(subject: Subject) -> str:
     """Both flags are boolean scalars."""
     for name in ("terminated", "truncated"):
-        flag = getattr(subject.end, name)
-        _check_scalar(name, flag)
+        flag = getattr(subject.traced.step, name)
+        check_scalar(name, flag)
         if flag.dtype != bool:
             raise ValueError(f"Expected {name} to be bool, got {flag.dtype}.")
     return "terminated and truncated are boolean scalars"
@@ -211,12 +157,7 @@ def flags(subject: Subject) -> str:
 
 def observation(subject: Subject) -> str:
     """Observations are of their space's tree, shapes and kinds."""
-    space = subject.observation_space
-    for name, obs in (("reset", subject.start.obs), ("step", subject.end.obs)):
-        try:
-            check_value(space, obs, "observation")
-        except ValueError as error:
-            raise ValueError(f"{str(error).rstrip('.')}, from {name}.") from None
+    check_observations(subject.observation_space, subject.traced)
     return "its tree, shapes and kinds are those of observation_space"
 
 

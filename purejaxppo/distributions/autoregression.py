@@ -171,7 +171,7 @@ class Autoregressive:
         part, layout, x = self.model.parts[i], self.model.layout, chosen[i]
         batch = x.shape[: x.ndim - len(part.shape)]
         n = part.num_choices
-        codes = jax.nn.one_hot(x, n) if n else x[..., None]
+        codes = jax.nn.one_hot(x, n, dtype=jnp.float32) if n else x[..., None]
         which = used(layout, i, chosen)
         if which is not None:
             codes = jnp.where(which[..., None], codes, 0)

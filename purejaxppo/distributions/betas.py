@@ -81,8 +81,9 @@ def draw_proposals(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """
     normal_key, uniform_key = jax.random.split(key)
     shape = *shape, 2, PROPOSALS
-    log_uniform = -jax.random.exponential(uniform_key, shape)
-    return jnp.stack([jax.random.normal(normal_key, shape), log_uniform], -3)
+    log_uniform = -jax.random.exponential(uniform_key, shape, jnp.float32)
+    normal = jax.random.normal(normal_key, shape, jnp.float32)
+    return jnp.stack([normal, log_uniform], -3)
 
 
 def beta_sample(distribution: Beta, noise: jax.Array) -> jax.Array:

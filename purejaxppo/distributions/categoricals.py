@@ -34,7 +34,7 @@ def categorical(n: int, start: int = 0) -> ActionHead:
         return Categorical(logits=mask_logits(outputs, mask))
 
     def draw(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        return jax.random.gumbel(key, (*shape, n))
+        return jax.random.gumbel(key, (*shape, n), jnp.float32)
 
     def to_env(action: jax.Array) -> jax.Array:
         return action + start if start else action
@@ -83,7 +83,7 @@ def multi_discrete(
         )
 
     def draw(key: jax.Array, leading: tuple[int, ...]) -> jax.Array:
-        return jax.random.gumbel(key, (*leading, *shape, most))
+        return jax.random.gumbel(key, (*leading, *shape, most), jnp.float32)
 
     def to_env(action: jax.Array) -> jax.Array:
         return action + jnp.broadcast_to(start, action.shape) if start.any() else action
@@ -120,7 +120,7 @@ def multi_binary(shape: tuple[int, ...], *, summed: bool = True) -> ActionHead:
         )
 
     def draw(key: jax.Array, leading: tuple[int, ...]) -> jax.Array:
-        return jax.random.gumbel(key, (*leading, *shape, 2))
+        return jax.random.gumbel(key, (*leading, *shape, 2), jnp.float32)
 
     return ActionHead(
         num_outputs=math.prod(shape),

@@ -52,7 +52,7 @@ def diagonal_gaussian(
         )
 
     def draw(key: jax.Array, leading: tuple[int, ...]) -> jax.Array:
-        return jax.random.normal(key, (*leading, *shape))
+        return jax.random.normal(key, (*leading, *shape), jnp.float32)
 
     def sample(distribution: distrax.Independent, noise: jax.Array) -> jax.Array:
         return jnp.asarray(distribution.mean() + distribution.stddev() * noise)
@@ -94,6 +94,12 @@ def _mean_and_std(
     mean = outputs.reshape(shapes)
     if sigma.kind == "fixed":
         return mean, jnp.full_like(mean, sigma.value)
+    if log_std is None:
+        raise ValueError(
+            f"log_std is None, but the standard deviation of this policy is a "
+            f"parameter of the network: pass head.num_scales = {math.prod(shape)} "
+            "numbers, or make the head with another sigma."
+        )
     if sigma.kind == "scheduled":
         log_std = jax.lax.stop_gradient(log_std)
     return mean, jnp.broadcast_to(jnp.exp(log_std).reshape(shape), mean.shape)

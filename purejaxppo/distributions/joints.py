@@ -153,6 +153,12 @@ def split_scales(parts: Sequence[Part], log_std: Any) -> list[Any]:
     widths = [part.head.num_scales for part in parts]
     if not any(widths):
         return [None] * len(parts)
+    if log_std is None:
+        raise ValueError(
+            "log_std is None, but standard deviations of this policy are parameters of "
+            f"the network: pass head.num_scales = {sum(widths)} numbers, or make the "
+            "head with another sigma."
+        )
     stretches = jnp.split(log_std, offsets(widths))
     return [x if n else None for x, n in zip(stretches, widths, strict=True)]
 

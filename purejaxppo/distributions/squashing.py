@@ -99,7 +99,7 @@ def tanh_gaussian(
         del mask
         base = gaussian.distribution(outputs, log_std)
         if summed:
-            whole = jnp.full(outputs.shape[:-1], float(volume.sum()))
+            whole = jnp.full(outputs.shape[:-1], volume.sum(), outputs.dtype)
             return TanhGaussian(base, whole)
         each = volume.astype(np.float32)
         return TanhGaussian(base, jnp.broadcast_to(each, base.mean().shape))

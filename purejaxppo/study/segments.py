@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
+from purejaxppo.missing import show_missing
 from purejaxppo.study import hosts
 from purejaxppo.study.sharding import (
     ALL,
@@ -234,7 +235,7 @@ def run_segments(
         began = time.perf_counter()
         state, columns = advance(programs, values, state, start, stop)
         metrics = {
-            name: column[:num_runs, : stop - start]
+            name: show_missing(column[:num_runs, : stop - start])
             for name, column in hosts.to_host(columns)._asdict().items()
             if not isinstance(column, tuple)
         }

@@ -1,6 +1,7 @@
 """Environment suites: one adapter a file, imported only when asked for."""
 
 import importlib
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -89,22 +90,29 @@ def env_ids() -> tuple[str, ...]:
 
 
 def adapt(env: Any, name: str = "env") -> Environment:
-    """`env` as an `Environment`: itself, or a raw gymnax object behind our adapter.
+    """Return `env` as an `Environment`: itself, or an object of gymnax in an adapter.
 
     Messages call it `name`.
 
     Raises:
       TypeError: `env` is neither.
+      ValueError: a gymnax wrapper cannot be played as it is.
     """
-    if hasattr(env, "step_env") and hasattr(env, "reset_env"):
-        from purejaxppo.suites.gymnax import Gymnax
-
-        return Gymnax(env)
+    if isinstance(env, tuple) and len(env) == 2 and hasattr(env[0], "step"):
+        raise TypeError(
+            f"{name} is a pair of an environment and its parameters, as make returns "
+            f"it; pass both: make_train(config, *{name})."
+        )
+    if isinstance(env, type):
+        raise TypeError(
+            f"{name} is the class {env.__name__}; pass an instance: {env.__name__}()."
+        )
     if not isinstance(env, Environment):
         missing = [
             part for part in ("default_params", *METHODS) if not hasattr(env, part)
         ]
-        hint = " and is not of JAX" if isinstance(env, gymnasium.Env) else ""
+        outside = isinstance(env, gymnasium.Env | gymnasium.vector.VectorEnv)
+        hint = " and is not of JAX" if outside else ""
         raise TypeError(
             f"Expected {name} to be an Environment or a gymnax environment, got "
             f"{type(env).__name__}, which lacks {', '.join(missing)}{hint}."
@@ -113,4 +121,15 @@ def adapt(env: Any, name: str = "env") -> Environment:
         if not callable(getattr(env, method)):
             kind = type(getattr(env, method)).__name__
             raise TypeError(f"Expected {name}.{method} to be a method, got {kind}.")
+    if is_gymnax(env):
+        from purejaxppo.suites.wrapped_gymnax import adapt_gymnax
+
+        return adapt_gymnax(env)
     return env
+
+
+def is_gymnax(env: Any) -> bool:
+    """Return whether an object is a gymnax environment, or a wrapper in its style."""
+    wrappers: Any = sys.modules.get("gymnax.wrappers.purerl")
+    is_wrapper = wrappers is not None and isinstance(env, wrappers.GymnaxWrapper)
+    return is_wrapper or hasattr(env, "step_env")

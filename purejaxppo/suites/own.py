@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from purejaxppo.environments import ProtocolError
 from purejaxppo.fields import nearest
 
 
@@ -178,15 +179,17 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 @contextmanager
 def blamed(what: str) -> Iterator[None]:
-    """Make one line of what the user's code raises.
+    """Make one line of what the user's code raises; a `ProtocolError` is one already.
 
     Raises:
-      ValueError: it raised.
+      ProtocolError: it raised.
     """
     try:
         yield
+    except ProtocolError:
+        raise
     except (Exception, SystemExit) as error:
-        raise ValueError(f"{what} raised {describe(error)}.") from error
+        raise ProtocolError(f"{what} raised {describe(error)}.") from error
 
 
 def describe(error: BaseException) -> str:
