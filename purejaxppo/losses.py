@@ -7,7 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from purejaxppo.missing import missing
+from purejaxppo.markers import missing
 
 
 def mean(x: jax.Array, weight: jax.Array | None = None) -> jax.Array:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from purejaxppo.cores import forget
 from purejaxppo.distributions import Sampler
 from purejaxppo.environments import Reset, Step
-from purejaxppo.missing import missing
+from purejaxppo.markers import missing
 from purejaxppo.shards import num_shards, own, total
 from purejaxppo.sums import two_sum
 
@@ -50,7 +50,7 @@ class Running(NamedTuple):
 class Ended(NamedTuple):
     """Means over the episodes that ended in a rollout; scalars.
 
-    They are `missing.missing()` where none did: NaN, unless JAX stops at those.
+    They are `markers.missing()` where none did: NaN, unless JAX stops at those.
     """
 
     episode_return: jax.Array

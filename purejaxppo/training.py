@@ -16,7 +16,7 @@ from purejaxppo.estimates import init_advantage_scale
 from purejaxppo.evaluation import evaluate
 from purejaxppo.learning import Batch, Learned, learn
 from purejaxppo.losses import explained_variance
-from purejaxppo.missing import missing
+from purejaxppo.markers import missing
 from purejaxppo.networks import Network, Params
 from purejaxppo.objectives import Loss, Minibatch, log_prob
 from purejaxppo.parts import Parts, collecting_reset, make_parts

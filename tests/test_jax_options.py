@@ -12,7 +12,7 @@ from envs.probes import CountingParams
 from purejaxppo.checking import check_environment
 from purejaxppo.fields import flatten, replace
 from purejaxppo.losses import explained_variance
-from purejaxppo.missing import LEAST, show_missing
+from purejaxppo.markers import LEAST, show_missing
 from tests.techniques import (
     GROUPS,
     LEAVES,

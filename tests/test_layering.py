@@ -17,7 +17,7 @@ ROOT = Path(purejaxppo.__file__).parent
 
 # Lowest first; a room may import from lower rows only.
 LAYERS = [
-    {"missing"},
+    {"markers"},
     {
         "advantages",
         "cores",

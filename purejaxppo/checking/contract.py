@@ -3,6 +3,7 @@
 Training refuses an environment by these rules, and `check_environment` shows them.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -155,20 +156,20 @@ def trace(env: Environment, params: EnvParams, actions: gymnasium.Space) -> Trac
       ValueError: one of them raises, returns something else than it has to, or keeps an
         array in the environment.
     """
+    struct = jax.ShapeDtypeStruct
+    batch = partial(jax.tree.map, lambda x: struct((2, *x.shape), x.dtype))
+    one = partial(jax.tree.map, lambda x: struct(x.shape[1:], x.dtype))
     action = map_space(
-        lambda part: jnp.zeros(part.shape, canonicalize_dtype(part.dtype)), actions
+        lambda part: struct(part.shape or (), canonicalize_dtype(part.dtype)), actions
     )
-
-    def run(key: jax.Array) -> Traced:
-        reset_key, step_key = jax.random.split(key)
-        start = call_reset(env, reset_key, params)
-        return Traced(start, call_step(env, step_key, start.state, action, params))
-
+    reset = jax.vmap(lambda key: call_reset(env, key, params))
+    step = jax.vmap(lambda key, state, a: call_step(env, key, state, a, params))
+    keys = batch(jax.eval_shape(lambda: jax.random.key(0)))
     with blamed("reset or step"):
-        keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 2))
-        batch = jax.eval_shape(jax.vmap(run), keys)
+        start = jax.eval_shape(reset, keys)
+        after = jax.eval_shape(step, keys, start.state, batch(action))
     check_pure(env)
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), batch)
+    return Traced(start=one(start), step=one(after))
 
 
 def check_traced(space: gymnasium.Space, traced: Traced) -> None:

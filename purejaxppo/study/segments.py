@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
-from purejaxppo.missing import show_missing
+from purejaxppo.markers import show_missing
 from purejaxppo.study import hosts
 from purejaxppo.study.sharding import (
     ALL,

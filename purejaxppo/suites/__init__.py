@@ -107,7 +107,9 @@ def adapt(env: Any, name: str = "env") -> Environment:
         raise TypeError(
             f"{name} is the class {env.__name__}; pass an instance: {env.__name__}()."
         )
-    if not isinstance(env, Environment):
+    with own.blamed(f"Reading the attributes of {name}"):
+        fits = isinstance(env, Environment)
+    if not fits:
         missing = [
             part for part in ("default_params", *METHODS) if not hasattr(env, part)
         ]
