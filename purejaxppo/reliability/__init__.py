@@ -63,7 +63,7 @@ from purejaxppo.reliability.curves import (
     final_performance,
 )
 from purejaxppo.reliability.filters import low_pass, regular, resampled
-from purejaxppo.reliability.intervals import Interval, bootstrap, resample
+from purejaxppo.reliability.intervals import Interval, bootstrap, lacking, resample
 from purejaxppo.reliability.records import Runs
 from purejaxppo.reliability.scores import (
     normalized,
@@ -108,6 +108,7 @@ __all__ = [
     "in_units",
     "iqm",
     "iqr",
+    "lacking",
     "long_term_risk",
     "low_pass",
     "mad",
