@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from purejaxppo.interchange.gathering import distinct
+from purejaxppo.interchange.gathering import distinct, says_normalized
 from purejaxppo.reliability import final_performance, num_observed
+from purejaxppo.reliability.grids import on_regular_grid
 from purejaxppo.reliability.records import Runs, check_runs
 
 
@@ -54,8 +55,9 @@ def final_scores(
 ) -> dict[str, np.ndarray]:
     """Final scores as rliable wants them: `{algorithm: [runs, tasks]}`.
 
-    A score is `final_performance(curve, fraction)`. rliable knows no missing scores,
-    so that what would need one is refused rather than padded with NaN.
+    A score is `final_performance(curve, fraction)`, on a regular grid of steps.
+    rliable knows no missing scores, so that what would need one is refused rather than
+    padded with NaN.
 
     Args:
       records: of one or more algorithms, each on the same tasks.
@@ -72,7 +74,8 @@ def final_scores(
     distinct([check_runs(record) for record in records])
     algorithms: dict[str, dict[str, np.ndarray]] = {}
     for record in records:
-        final = final_performance(record.curves.astype(np.float64), fraction)
+        curves = on_regular_grid(record).curves.astype(np.float64)
+        final = final_performance(curves, fraction)
         algorithms.setdefault(record.algorithm, {})[record.task] = final
     if not algorithms:
         raise ValueError("Expected runs to take final scores of, got none.")
@@ -88,16 +91,21 @@ def read_scores(
 ) -> list[Runs]:
     """Read a dictionary of scores from a `.json` or `.npz`; see `from_scores`.
 
+    The scores of a file that is called so, such as `human_normalized_scores.json`, are
+    taken for normalised ones: a comparison then counts 0 as 0 and 1 as 1.
+
     Raises:
       ValueError: the file is not such a dictionary.
     """
     path = Path(path)
     scores = _read_npz(path) if path.suffix == ".npz" else _read_json(path)
     try:
-        return from_scores(scores, tasks=tasks, env_steps=env_steps)
+        records = from_scores(scores, tasks=tasks, env_steps=env_steps)
     except ValueError as error:
         line = str(error).removesuffix(".")
         raise ValueError(f"{line}, in {path}.") from None
+    normalized = says_normalized(path.stem)
+    return [record._replace(normalized=normalized) for record in records]
 
 
 def write_scores(

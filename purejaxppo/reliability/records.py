@@ -18,6 +18,10 @@ class Runs(NamedTuple):
             nobody recorded it.
         rollouts: `[runs, episodes]` returns of each run's final policy; `None` if there
             was no evaluation.
+        binned: whether the points are bins of a log with rows at uneven steps, so that
+            a NaN between two observations is a bin without a row; see `grids`.
+        normalized: whether the returns were normalised before they were read, so that 0
+            and 1 are what they are to be compared with.
     """
 
     algorithm: str
@@ -27,6 +31,8 @@ class Runs(NamedTuple):
     seeds: np.ndarray
     finite: np.ndarray | None = None
     rollouts: np.ndarray | None = None
+    binned: bool = False
+    normalized: bool = False
 
 
 def check_runs(runs: Runs) -> Runs:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from purejaxppo.reliability.caveats import NO_ROLLOUTS, NO_UNITS
+from purejaxppo.reliability.comparing import MEASURED
 from purejaxppo.reporting.models import Caveat, Page
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 ADVICE = {
     NO_ROLLOUTS: "`purejaxppo evaluate {directory}` makes them.",
     NO_UNITS: "`--cell-units return` gives them in those of the return.",
+    MEASURED: "Returns that count as 0 and 1 are given by `--baseline SCORE --target "
+    "SCORE`; for scores that are normalised already, by `--baseline 0 --target 1`.",
 }
 """End of a warning -> the command, or option, that helps."""
 
