@@ -65,7 +65,7 @@ def test_late_and_early_runs_are_unknown_outside_their_rows():
     steps = np.array([1, 2, 60, 101, 200])
     curves = [[1, 3, NAN, 5, 7], [NAN, NAN, 4, 6, NAN]]
     found = grids.on_regular_grid(record(steps, curves))
-    assert found.binned and found.env_steps.tolist() == list(range(2, 201, 2))
+    assert found.gaps and found.env_steps.tolist() == list(range(2, 201, 2))
     first, second = found.curves
     assert (first[0], first[50], first[99]) == (2, 5, 7)
     assert (second[29], second[50]) == (4, 6)
@@ -295,3 +295,30 @@ def test_bins_of_a_picture_by_hand():
     same, as_they_are = reliability.thinned(np.arange(1, 6), curves, points=5)
     np.testing.assert_array_equal(as_they_are, curves)
     assert same.tolist() == [1, 2, 3, 4, 5]
+
+
+def test_points_of_their_own_are_as_many_as_gaps_leave():
+    steps, curve = np.arange(1, 101), np.full(100, NAN)
+    curve[4::5] = 1.0  # A row every 5 points: gaps of 5, of which 4.5 may be a bin.
+    runs = record(steps, curve, gaps=True)
+    assert grids.resolution(runs) == 22  # 100 / 4.5
+    assert grids.resolution(runs._replace(gaps=False)) == 100
+    curve[:50] = 1.0  # 10 gaps of 5 points leave a tenth of 99 from 4.01 on.
+    assert grids.resolution(record(steps, curve, gaps=True)) == 24  # 100 / 4.1
+    long = np.where(np.arange(20_000) % 40, NAN, 1.0)
+    found = record(np.arange(1, 20_001), long, gaps=True)
+    assert grids.resolution(found) == 20_000 // 36
+
+
+@pytest.mark.filterwarnings("ignore::purejaxppo.interchange.ReadingWarning")
+def test_steps_at_which_a_run_has_no_row_are_gaps_on_a_grid_too(tmp_path):
+    """50 rows of 0, each step; then 80 at 75 and at 100; another run has all steps."""
+    steps = np.concatenate([np.arange(1, 51), [75, 100]])
+    first = steps, np.where(steps > 50, 80.0, 0.0)
+    second = np.arange(1, 101), np.zeros(100)
+    runs = rows(tmp_path / "a.csv", [first, second])
+    assert runs.gaps and runs.env_steps.tolist() == list(range(1, 101))
+    assert analyze(runs, PLAN).curve_range.tolist() == [80, 0]
+    np.testing.assert_array_equal(runs.curves[0, 49:52], [0, NAN, NAN])
+    whole = rows(tmp_path / "b.csv", [second, second])
+    assert not whole.gaps

@@ -64,7 +64,7 @@ def assert_same(ours, theirs):
     assert len(ours) == len(theirs)
     for a, b in zip(ours, theirs, strict=True):
         assert (a.algorithm, a.task) == (b.algorithm, b.task)
-        assert (a.binned, a.normalized) == (b.binned, b.normalized)
+        assert (a.gaps, a.normalized) == (b.gaps, b.normalized)
         for field in ("env_steps", "curves", "seeds", "finite", "rollouts"):
             x, y = getattr(a, field), getattr(b, field)
             assert (x is None) == (y is None), field

@@ -72,24 +72,26 @@ def gather(
     """
     label = " on ".join(name)
     union = np.unique(env_steps)
-    uneven = points is None and not grids.is_regular(union)
-    if points is None and not uneven:
-        grid, curves = on_union(run, env_steps, value, len(seeds), label)
-        return check_runs(Runs(*name, grid, curves, seeds))
-    _check_points(points, int(union[-1]), label)
-    grid, place = grids.bins(env_steps, points or grids.num_bins(union))
+    uneven = not grids.is_regular(union)
+    in_bins = uneven or points is not None
+    if in_bins:
+        _check_points(points, int(union[-1]), label)
+        grid, place = grids.bins(env_steps, points or grids.num_bins(union))
+    else:
+        grid, place = union, np.searchsorted(union, env_steps)
     shape = len(seeds), len(grid)
     lacking = _lacking(run, place, shape, label)
-    if uneven:
+    if uneven and points is None:
         warn(
             f"Uneven: the runs of {label} were not all logged at the same, equally "
             f"spaced steps. Their curves are means of {len(grid)} bins of equal width; "
             f"{lacking.sum():,} of {lacking.size:,} values are NaN."
         )
     else:
-        _warn_of(lacking, label, "bins")
+        _warn_of(lacking, label, "bins" if in_bins else "steps")
     curves = grids.means(run, place, value, shape)
-    return check_runs(Runs(*name, grid, curves, seeds, binned=True))
+    gaps = in_bins or bool(lacking.any())
+    return check_runs(Runs(*name, grid, curves, seeds, gaps=gaps))
 
 
 def on_union(

@@ -8,15 +8,16 @@ short. These are brought to `POINTS` bins of equal width over [0, last step]:
 
 - The value of a bin is the mean of the rows in it. Rows are not weighted by the steps
   between them: in many tasks long episodes are the good ones and would count more.
-- A bin without a row is NaN, and the record is marked as `binned`. The final return is
-  the mean of the bins with rows in the last tenth, and changes go from row to row.
-  Curve range, drawdowns and pictures are about the value at each step: for them an
+- A bin without a row is NaN, and the record is marked as one with `gaps`. The final
+  return is the mean of the bins with rows in the last tenth; changes go from row to
+  row. Curve range, drawdowns and pictures are about the value at each step: for them an
   empty bin after another has the last value before it (`filled`). So have those up to
   the end of the training, where a run's last episode was cut.
 - Nothing is known before a run's first row; nor after its last one, if there is none in
   the last tenth of the training: it was stopped.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
@@ -111,9 +112,9 @@ def on_regular_grid(runs: Runs) -> Runs:
         runs: with any increasing steps.
     """
     steps = np.asarray(runs.env_steps)
-    if is_regular(steps):
+    if is_regular(steps) or steps[-1] <= 0:  # Nothing was trained by step 0.
         return runs
-    return _in_bins(runs, num_bins(steps))._replace(binned=True)
+    return _in_bins(runs, num_bins(steps))._replace(gaps=True)
 
 
 def on_one_grid(of: Sequence[Runs]) -> list[Runs]:
@@ -138,20 +139,22 @@ def resolution(runs: Runs) -> int:
         runs: on a regular grid.
 
     Returns:
-        All points; but of bins the most into which the training can be divided so that
-        at most `EMPTY` of them lie without a row between two rows of a run.
+        All points; but of runs with gaps the most bins into which the training can be
+        divided so that at most `EMPTY` of those between two rows of a run have none.
     """
     points = len(runs.env_steps)
-    return points if not runs.binned else _most_filled(runs, points)
+    seen = [np.flatnonzero(~np.isnan(curve)) for curve in runs.curves]
+    gaps = np.concatenate([np.diff(times) for times in seen])
+    if not runs.gaps or gaps.size == 0:
+        return points
 
+    def are_filled(width: float) -> bool:
+        """Whether few bins of so many points lie within a gap."""
+        return np.maximum(gaps - width, 0).sum() <= EMPTY * gaps.sum()
 
-def _most_filled(runs: Runs, points: int) -> int:
-    for n in range(points, 1, -1):
-        curves = _in_bins(runs, n).curves
-        between = ~np.isnan(carried(curves))
-        if (between & np.isnan(curves)).sum() <= EMPTY * between.sum():
-            return n
-    return 1
+    tenths = range(10, 10 * int(gaps.max()) + 1)
+    width = bisect_left(tenths, True, key=lambda k: are_filled(k / 10)) + 10
+    return max(1, 10 * points // width)
 
 
 def _in_bins(runs: Runs, points: int) -> Runs:
@@ -169,10 +172,11 @@ def filled(runs: Runs) -> np.ndarray:
         runs: on a regular grid.
 
     Returns:
-        `[runs, time]`: of bins, an empty one has the last value before it, but after
-        the last row of a run that was stopped; of others the curves as they are.
+        `[runs, time]`: of runs with `gaps`, these have the last value before them, but
+        for those after the last row of a run that was stopped; of others the curves as
+        they are.
     """
-    if not runs.binned:
+    if not runs.gaps:
         return runs.curves
     end = points_at_the_end(len(runs.env_steps))
     lasts = ~np.isnan(runs.curves[:, -end:]).all(axis=1, keepdims=True)

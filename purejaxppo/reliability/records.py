@@ -18,8 +18,9 @@ class Runs(NamedTuple):
             nobody recorded it.
         rollouts: `[runs, episodes]` returns of each run's final policy; `None` if there
             was no evaluation.
-        binned: whether the points are bins of a log with rows at uneven steps, so that
-            a NaN between two observations is a bin without a row; see `grids`.
+        gaps: whether runs have no row at some of the steps, as in a log with a row an
+            episode: a NaN between two observations then stands for the one before it
+            where values are to count by steps; see `grids.filled`.
         normalized: whether the returns were normalised before they were read, so that 0
             and 1 are what they are to be compared with.
     """
@@ -31,7 +32,7 @@ class Runs(NamedTuple):
     seeds: np.ndarray
     finite: np.ndarray | None = None
     rollouts: np.ndarray | None = None
-    binned: bool = False
+    gaps: bool = False
     normalized: bool = False
 
 
