@@ -20,7 +20,7 @@ from benchmarks import machine, rows
 from purejaxppo.commands.machine import use_this_machine
 from purejaxppo.config import Config
 from purejaxppo.fields import leaves, parse, replace
-from purejaxppo.reliability import binned, summarize
+from purejaxppo.reliability import summarize, thinned
 from purejaxppo.study import Study
 
 POINTS = 40
@@ -183,10 +183,7 @@ def measure(name: str, num_seeds: int, scale: float) -> Outcome:
     seconds = time.perf_counter() - began
     returns = dataset["episode_return"].values.astype(np.float64)
     summary = summarize(returns, dataset["finite"].values)
-    width = -(-returns.shape[1] // POINTS)
-    curves = np.asarray(binned(returns, width))
-    steps = dataset["env_steps"].values[width - 1 :: width]
-    curves = curves[:, : len(steps)]
+    steps, curves = thinned(dataset["env_steps"].values, returns, POINTS)
     seen = np.flatnonzero(~np.isnan(curves).all(axis=0))
     quartiles = np.nanquantile(curves[:, seen], [0.25, 0.5, 0.75], axis=0)
     return Outcome(

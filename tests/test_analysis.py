@@ -20,6 +20,10 @@ from purejaxppo.reliability.pooling import pooled_range, reference_range
 NAN = np.nan
 STEPS = np.arange(1, 61) * 500
 PLAN = Plan(num_resamples=60, num_permutations=200, num_across_permutations=40)
+LEFT_OUT = (
+    "Some of the 60 bootstrap samples drew too few runs with a value and are left out "
+    "of an interval:"
+)
 
 
 def curves(seed, runs, top: Any = 100.0, points=60, low=0.0):
@@ -209,6 +213,7 @@ FEW = "Intervals from fewer than 10 runs are unreliable, as a rule too narrow; t
                 "Where they are more than half, there is no dispersion across runs "
                 "either.",
                 NO_ROLLOUTS,
+                f"{LEFT_OUT} risk across runs (2).",
             ],
         ),
         (
@@ -231,7 +236,11 @@ FEW = "Intervals from fewer than 10 runs are unreliable, as a rule too narrow; t
         ),
         (
             record(curves=np.where(np.arange(24)[:, None] < 1, np.inf, curves(0, 24))),
-            ["1 of 24 runs have infinite returns.", NO_ROLLOUTS],
+            [
+                "1 of 24 runs have infinite returns.",
+                NO_ROLLOUTS,
+                f"{LEFT_OUT} risk across runs (1).",
+            ],
         ),
     ],
     ids=["few", "enough", "point", "short", "flat", "negative", "episodes", "infinite"],
@@ -545,9 +554,11 @@ def test_a_comparison_says_what_limits_it(records):
         "and median. In ranks, tests and probabilities tasks weigh alike.",
         "On one training was not of one length: a 30,000, b 60,000 steps.",
         "2 tests of final returns are corrected together, and made with as few as 20 "
-        "permutations: a single difference cannot be found; with 39 it could.",
+        "permutations: a difference in only one of them cannot be found; with 39 it "
+        "could.",
         "8 tests of cells are corrected together, and made with as few as 20 "
-        "permutations: a single difference cannot be found; with 159 it could.",
+        "permutations: a difference in only one of them cannot be found; with 159 it "
+        "could.",
     ]
 
 

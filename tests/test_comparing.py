@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from purejaxppo import reliability
-from purejaxppo.reliability import Definition, Plan, Runs, compare
+from purejaxppo.reliability import Definition, Plan, Runs, compare, comparing
+from purejaxppo.reliability.caveats import title
 from purejaxppo.reliability.comparisons import corrected
 from purejaxppo.reliability.findings import SCORE, TAIL
 from purejaxppo.reliability.pooling import reference_range
+from purejaxppo.reporting.comparison_page import caveats_of
 from purejaxppo.reporting.sentences import verdicts
 
 NAN, STEPS = np.nan, np.arange(1, 61) * 500
@@ -143,12 +145,174 @@ def test_as_many_permutations_as_are_needed_are_enough(correction):
     assert least(needed) <= plan.level * (1 + 1e-9) < least(needed - 1)
 
 
-def test_too_few_runs_for_any_difference_are_told():
-    few = [record("a", runs=3, top=5), record("b", seed=1, runs=3)]
-    told = "On t there are too few runs for a difference to be found: 6 can be dealt"
-    assert any(c.startswith(told) for c in compare(few, PLAN).caveats)
-    more = [record("a", runs=12), record("b", seed=1, runs=12)]
-    assert not any("too few runs" in c for c in compare(more, PLAN).caveats)
+def finals(algorithm, task, scores):
+    scores = np.asarray(scores, float)[:, None]
+    return Runs(algorithm, task, np.array([1]), scores, np.arange(len(scores)))
+
+
+def apart(sizes):
+    """The most extreme data: on each task all of a's runs end above all of b's.
+
+    Args:
+        sizes: runs of a and of b on each task.
+    """
+    return [
+        runs
+        for i, (n, m) in enumerate(sizes)
+        for runs in (
+            finals("a", f"t{i}", 1000 + np.arange(n)),
+            finals("b", f"t{i}", np.arange(m)),
+        )
+    ]
+
+
+def told_to_be_few(found):
+    starts = [c.split(" there are too few runs")[0] for c in found.caveats]
+    return {s.removeprefix("On ") for s in starts if s.startswith("On t")} & set(
+        found.tasks
+    )
+
+
+SIZES = [
+    *([(n, n)] * tasks for n in (3, 4, 5) for tasks in (1, 3)),
+    *([(n, m)] for n, m in ((2, 6), (2, 8), (3, 4), (5, 3), (1, 60))),
+    [(4, 4), (3, 3)],
+    [(4, 4), (3, 3), (3, 3), (3, 3)],
+]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "correction"),
+    [
+        *[(sizes, "bh") for sizes in SIZES],
+        *[([(n, n)], correction) for n in (3, 4, 5) for correction in ("by", "none")],
+    ],
+    ids=str,
+)
+def test_too_few_runs_are_told_where_no_data_could_show_a_difference(sizes, correction):
+    plan = Plan(
+        num_resamples=2,
+        num_permutations=4000,
+        num_across_permutations=1,
+        correction=correction,
+    )
+    found = compare(apart(sizes), plan)
+    shown = {f.task for f in found.findings if f.corrected <= plan.level}
+    assert told_to_be_few(found) == set(found.tasks) - shown
+
+
+def test_what_is_told_of_few_runs_does_not_depend_on_what_they_reach():
+    few = compare([record("a", runs=3, top=5), record("b", seed=1, runs=3)], PLAN)
+    told = "On t there are too few runs for a difference to be found: 6 can be dealt to"
+    assert any(c.startswith(f"{told} two algorithms in 20 ways") for c in few.caveats)
+    alike = compare([record("a", runs=4), record("b", seed=1, runs=4)], PLAN)
+    assert not any("too few runs" in c for c in alike.caveats)
+
+
+def test_three_algorithms_of_few_runs_that_are_told_apart_are_not_too_few():
+    records = [finals(n, "t", 100 * i + np.arange(4)) for i, n in enumerate("abc")]
+    found = compare(records, dataclasses.replace(PLAN, num_permutations=4000))
+    assert all(f.corrected <= 0.05 for f in found.findings if f.measure == SCORE)
+    assert not any("too few runs" in c for c in found.caveats)
+
+
+# --- intervals, and what is said of them ----------------------------------------------
+
+
+def test_resamples_without_a_number_are_told():
+    scores = 100 + 3.0 * np.arange(7)
+    scores[2] = NAN
+    plan = Plan(num_resamples=500, num_permutations=50, num_across_permutations=10)
+    records = [finals("a", "t", scores), finals("b", "t", scores[:5])]
+    few, fewer = (reliability.analyze(runs, plan) for runs in records)
+    left_out = few.lacking["cvar"]
+    assert 0 < left_out <= 25 and np.isfinite(few.aggregates["cvar"].low)
+    assert any(
+        c == "Some of the 500 bootstrap samples drew too few runs with a value and are "
+        f"left out of an interval: CVaR ({left_out})."
+        for c in few.caveats
+    )
+    assert fewer.lacking["cvar"] > 25 and np.isnan(fewer.aggregates["cvar"].low)
+    told = "More than 5 % of the 500 bootstrap samples drew too few runs"
+    assert any(c.startswith(told) and "CVaR (" in c for c in fewer.caveats)
+    whole = reliability.analyze(finals("d", "t", np.arange(8)), plan)
+    assert not whole.lacking
+    assert not any("bootstrap samples" in c for c in whole.caveats)
+    tasks = [r._replace(task=t) for t in ("one", "two") for r in records]
+    said = compare(tasks, plan)
+    assert said.pooled.lacking.keys() == {"a", "b"}
+    for name, of in said.pooled.lacking.items():
+        for aggregate, count in of.items():
+            told = f"{title(aggregate)} of {name} over all tasks"
+            assert any(f"{told} ({count:,})" in c for c in said.caveats)
+
+
+def test_an_interval_that_contradicts_its_test_is_explained():
+    names = [(name, task) for name in "ab" for task in ("one", "two", "three")]
+    found = compare([record(*n, seed, 8) for seed, n in enumerate(names)], PLAN)
+    assert not any("do not agree" in c for c in found.caveats)
+
+    def said(low, p_value, corrected):
+        (pair,) = found.pairs
+        chance = reliability.Interval(0.7, low, 0.9)
+        pair = pair._replace(improvement={**pair.improvement, "two": chance})
+        tests = [
+            f._replace(p_value=p_value, corrected=corrected)
+            if (f.measure, f.task) == (SCORE, "two")
+            else f._replace(corrected=NAN)
+            for f in found.findings
+        ]
+        return comparing.explain_intervals([pair], tests, PLAN)
+
+    start = "The interval of P(first is better) and the test do not agree on a and b on"
+    (corrects,) = said(0.52, 0.03, 0.06)
+    assert corrects == (
+        f"{start} two: p values are corrected for the number of tests, intervals are "
+        f"not. The test decides."
+    )
+    for low, p_value, after in ((0.52, 0.06, 0.06), (0.48, 0.01, 0.02)):
+        (methods,) = said(low, p_value, after)
+        assert methods.startswith(f"{start} two: one is a bootstrap's")
+    assert said(0.52, 0.01, 0.02) == said(0.48, 0.3, 0.4) == said(NAN, 0.3, 0.4) == []
+
+
+# --- scores that are normalised already -----------------------------------------------
+
+
+def normalized(algorithm, scores, task="t"):
+    return finals(algorithm, task, scores)._replace(normalized=True)
+
+
+def test_normalised_scores_are_not_normalised_again():
+    x, y = np.linspace(0.2, 0.9, 12), np.linspace(0.4, 1.3, 12)
+    found = compare([normalized("a", x), normalized("b", y)], PLAN)
+    assert found.ranges["t"] == (0, 1, True)
+    assert found.pooled.aggregates["mean"]["a"].estimate == pytest.approx(x.mean())
+    gap = found.pooled.aggregates["optimality_gap"]["b"].estimate
+    assert gap == pytest.approx((1 - np.minimum(y, 1)).mean())
+    assert found.caveats == [
+        "The returns on t are normalised by what was read: 0 counts as 0 and 1 as 1, "
+        "where nothing else was given."
+    ]
+    given = compare([normalized("a", x), normalized("b", y)], PLAN, {"t": -1}, {"t": 2})
+    assert given.ranges["t"] == (-1, 2, True)
+
+
+def test_scores_that_may_be_normalised_are_told_of():
+    x, y = np.linspace(0.2, 0.9, 12), np.linspace(0.4, 1.3, 12)
+    found = compare([finals("a", "t", x), finals("b", "t", y)], PLAN)
+    low, high, given = found.ranges["t"]
+    both = np.concatenate([x, y])
+    assert (low, high, given) == (np.median(both), np.quantile(both, 0.95), False)
+    (only,) = (c for c in found.caveats if "there are final returns only" in c)
+    assert only.endswith("Scores that were normalised before are normalised again.")
+    page = [c.text for c in caveats_of([], found)]
+    assert any("`--baseline 0 --target 1`" in c for c in page)
+    curves = compare([record("a"), record("b", seed=1)], PLAN)
+    assert not any("final returns only" in c for c in curves.caveats)
+    mixed = compare([normalized("a", x), finals("b", "t", y)], PLAN)
+    assert any(c.endswith("they do not compare.") for c in mixed.caveats)
+    assert mixed.ranges["t"] == found.ranges["t"]
 
 
 def test_cells_in_units_of_the_return_weigh_tasks_by_their_ranges():

@@ -64,7 +64,8 @@ def assert_same(ours, theirs):
     assert len(ours) == len(theirs)
     for a, b in zip(ours, theirs, strict=True):
         assert (a.algorithm, a.task) == (b.algorithm, b.task)
-        for field in Runs._fields[2:]:
+        assert (a.gaps, a.normalized) == (b.gaps, b.normalized)
+        for field in ("env_steps", "curves", "seeds", "finite", "rollouts"):
             x, y = getattr(a, field), getattr(b, field)
             assert (x is None) == (y is None), field
             if x is not None:
@@ -123,10 +124,11 @@ def test_a_table_made_by_hand(tmp_path):
 
 
 def test_other_names_and_what_columns_do_not_tell(tmp_path):
-    path = table(tmp_path / "log.csv", "step,reward\n5,1\n9,2\n")
+    path = table(tmp_path / "log.csv", "step,reward\n5,1\n10,2\n")
     names = {"step": "env_steps", "reward": "episode_return"}
     [record] = read(path, columns=names, algorithm="a2c", task="Hop", seed=4)
-    expected = Runs("a2c", "Hop", np.array([5, 9]), np.array([[1.0, 2]]), np.array([4]))
+    steps, curves = np.array([5, 10]), np.array([[1.0, 2]])
+    expected = Runs("a2c", "Hop", steps, curves, np.array([4]))
     assert_same([record], [expected])
     [record] = read(path, columns=names, algorithm="a2c", task="Hop")
     assert record.seeds.tolist() == [0]
@@ -145,7 +147,7 @@ def test_an_only_name_is_replaced_and_several_are_not(tmp_path):
     refuses(message, read, path, task="Run")
 
 
-def test_ragged_curves_are_brought_to_the_union_and_counted(tmp_path):
+def test_ragged_curves_on_equal_steps_keep_these_and_are_counted(tmp_path):
     rows = "ppo,Hop,1,10,1\nppo,Hop,1,20,2\nppo,Hop,2,20,5\nppo,Hop,2,30,\n"
     path = table(tmp_path / "a.csv", HEADER + rows)
     message = (
@@ -178,7 +180,9 @@ def test_bins_hold_means_of_the_observations_in_them(tmp_path):
 def test_bins_agree_with_their_definition(points):
     rng = np.random.default_rng(points)
     steps, values = np.arange(1, 51), rng.normal(size=50)
-    grid, [curve] = gathering.on_grid(np.zeros(50, int), steps, values, 1, "", points)
+    runs, name = np.zeros(50, int), ("ppo", "Hop")
+    record = gathering.gather(name, runs, steps, values, np.array([0]), points)
+    grid, [curve] = record.env_steps, record.curves
     bins = [[] for _ in range(points)]
     for step, value in zip(steps, values, strict=True):
         holds = [50 * k < step * points <= 50 * (k + 1) for k in range(points)]
@@ -197,7 +201,11 @@ def test_writing_is_what_reading_reads(tmp_path, suffix):
         rollouts=np.array([[1.0, -0.0, NAN], [NAN, NAN, NAN]]),
         curves=np.array([[-0.0, 5e-324, np.inf], [NAN, NAN, NAN]]),
     )
-    records = [runs(), other, runs(task="Hop", env_steps=np.array([0, 1, 2**53 - 1]))]
+    records = [
+        runs(),
+        other,
+        runs(task="Hop", env_steps=np.array([0, 2**52 - 1, 2**53 - 2])),
+    ]
     write(records, path)
     assert (tmp_path / f"all.rollouts{suffix}").exists()
     assert_same(read(path), records)
@@ -245,7 +253,8 @@ def records(draw):
     """A record whose every array is drawn; a NaN has the bits of NumPy's."""
     num_runs, num_times = draw(st.integers(1, 3)), draw(st.integers(1, 4))
     seeds = st.integers(1 - 2**53, 2**53 - 1)
-    steps = st.integers(0, 2**53 - 1)
+    width = draw(st.integers(1, 2**50))
+    first = draw(st.integers(0, width))
     episodes = draw(st.none() | st.integers(1, 3))
 
     def returns(*shape):
@@ -259,7 +268,7 @@ def records(draw):
     return Runs(
         algorithm=draw(printable),
         task=draw(printable),
-        env_steps=np.array(sorted(unique(steps, num_times))),
+        env_steps=first + width * np.arange(num_times),
         curves=returns(num_runs, num_times),
         seeds=np.array(unique(seeds, num_runs)),
         finite=draw(st.none() | flags),
@@ -1056,3 +1065,32 @@ def test_nothing_heavy_is_imported():
     heavy = "{'pandas', 'pyarrow', 'tensorboard', 'xarray', 'scipy.signal'}"
     code = f"import sys, purejaxppo.interchange; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- Scores that are normalised -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("normalized_score", True),
+        ("human_normalized", True),
+        ("percentile_normalized_return", True),
+        ("charts/normalised-episode-return", True),
+        ("episode_return", False),
+        ("normalized_advantage", False),
+        ("unnormalized_score", False),
+        ("not_normalized_score", False),
+    ],
+)
+def test_names_that_say_that_scores_are_normalised(tmp_path, name, says):
+    path = table(tmp_path / "a.csv", f"{name},seed,env_steps\n.5,0,1\n.7,1,1\n")
+    how: Any = {"columns": {name: "episode_return"}, "algorithm": "a", "task": "t"}
+    if name == "episode_return":
+        del how["columns"]
+    assert [record.normalized for record in read(path, **how)] == [says]
+    log(tmp_path / "Hop__ppo__1__1", [(1, 0.5)], tag=name)
+    assert [r.normalized for r in read(tmp_path, tag=name)] == [says]
+    stem = name.replace("/", "_")
+    path = table(tmp_path / f"{stem}.json", '{"ppo": [[0.5, 1]]}')
+    assert [record.normalized for record in read(path)] == [says, says]

@@ -189,7 +189,7 @@ def test_every_option_of_the_commands_is_an_option():
     known = {f"--{leaf.name.replace('_', '-')}" for leaf in leaves(Config)}
     known |= {"--alpha", "--config", "--output", "--resume", "--overwrite", "--help"}
     known |= {"--num-seeds", "--seed", "--preset", "--dry-run", "--log", "--objective"}
-    known |= {"--columns", "--task", "--names", "--format"}
+    known |= {"--columns", "--task", "--names", "--format", "--baseline", "--target"}
     for code in re.findall(r"`([^`]*)`", prose):
         options = [word for word in shlex.split(code) if word.startswith("--")]
         assert set(options) <= known

@@ -440,21 +440,6 @@ def test_large_and_small_returns_are_readable():
     assert "| worst run | 0.01235 | run 1, the lowest of 4 runs |" in text
 
 
-def test_binned_by_hand():
-    nan = np.nan
-    curves = np.array(
-        [[1.0, 3.0, nan, 5.0, nan, nan, 7.0], [2.0, 2.0, 2, 4, 0, 2, nan]]
-    )
-    expected = np.array([[2.0, 5.0, nan, 7.0], [2.0, 3.0, 1.0, nan]])
-    np.testing.assert_array_equal(reliability.binned(curves, 2), expected)
-    np.testing.assert_array_equal(reliability.binned(curves, 1), curves)
-    np.testing.assert_allclose(
-        jax.jit(lambda x: reliability.binned(x, 2))(curves), expected
-    )
-    with pytest.raises(ValueError, match="Expected width to be at least 1, got 0"):
-        reliability.binned(curves, 0)
-
-
 def test_entropy_collapse_by_hand():
     # Discrete: below a tenth of the first value; only the first quarter counts.
     entropy = np.array([[0.7, 0.3, 0.1, 0.1], [0.7, 0.06, 0.5, 0.5], [0.7] * 4])

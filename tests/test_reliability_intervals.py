@@ -317,21 +317,84 @@ def test_ties_with_the_estimate_are_not_below_it_by_rounding():
     close([10 * x for x in once], tens)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_resample_without_the_statistic_has_no_interval(method):
-    scores = np.arange(20.0)[:, None]
+def tail_of(scores, alpha):
+    return lambda c: reliability.cvar(scores[:, None], alpha, counts=c)
+
+
+def one_missing(runs):
+    scores = np.arange(float(runs))
     scores[3] = NAN
-    counts = reliability.resample(0, [(20,)], 100)
+    return scores
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_interval_where_most_resamples_lack_the_statistic(method):
     # 19 runs hold no tail of 1 / 20; 20 resampled ones may.
-    tail = reliability.bootstrap(
-        lambda c: reliability.cvar(scores, 0.05, counts=c), counts, method=method
+    counts = reliability.resample(0, [(20,)], 100)
+    tail = tail_of(one_missing(20), 0.05)
+    assert np.isnan(reliability.bootstrap(tail, counts, method=method)).all()
+    assert reliability.lacking(tail, counts) == 100
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_interval_is_that_of_the_resamples_that_have_the_statistic(method):
+    """A tail of a quarter needs 4 of 8 runs: some draw the missing one 5 times."""
+    tail = tail_of(one_missing(8), 0.25)
+    counts = reliability.resample(1, [(8,)], 8_000)
+    has = counts[0][3] <= 4
+    without = int((~has).sum())
+    assert 0 < without < 0.005 * has.size
+    assert reliability.lacking(tail, counts) == without
+    got = reliability.bootstrap(tail, counts, method=method)
+    expected = reliability.bootstrap(tail, [counts[0][:, has]], method=method)
+    np.testing.assert_array_equal(got, expected)
+    assert got.estimate == 0.5 and got.low < 0.5 < got.high
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_up_to_a_twentieth_of_the_resamples_may_lack_the_statistic(method):
+    tail = tail_of(one_missing(40), 0.25)
+    (counts,) = reliability.resample(0, [(40,)], 200)
+    bad = np.zeros((40, 1), np.int32)
+    bad[3] = 40
+    for some, there in ((10, True), (11, False)):
+        drawn = np.concatenate((counts[:, some:], np.repeat(bad, some, 1)), axis=1)
+        assert reliability.lacking(tail, [drawn]) == some
+        estimate, *ends = reliability.bootstrap(tail, [drawn], method=method)
+        assert np.isfinite(estimate) and np.isfinite(ends).all() == there
+
+
+@pytest.mark.parametrize("of", ["iqm", "mean", "median", "std", "mad"])
+def test_every_statistic_leaves_out_resamples_that_lack_it(of):
+    """Of 5 runs 2 lack a score: 1 in 98 resamples draws only these."""
+    scores, function = (
+        np.array([1.0, NAN, 4, NAN, 9])[:, None],
+        getattr(reliability, of),
     )
-    assert np.isnan(tail).all()
-    known = reliability.bootstrap(
-        lambda c: reliability.cvar(scores, 0.2, counts=c), counts, method=method
-    )
-    # Of 19 scores the worst four: 0, 1, 2, 4.
-    assert known.estimate == 1.75 and known.low < 1.75 < known.high
+    counts = reliability.resample(0, [(5,)], 2000)
+    drawn = counts[0][[0, 2, 4]]
+    least = 1 if of != "std" else 2
+    share = (drawn.sum(axis=0) < least).mean()
+    got = reliability.bootstrap(lambda c: function(scores, c), counts)
+    assert share > 0 and np.isfinite(got.low) == (share <= 0.05)
+    assert reliability.lacking(lambda c: function(scores, c), counts) == 2000 * share
+
+
+def test_intervals_leave_out_what_lacks_under_jit_as_under_numpy():
+    scores = one_missing(8).astype(np.float32)
+    counts = reliability.resample(1, [(8,)], 4000)
+
+    @jax.jit
+    def traced(counts):
+        tail = tail_of(jnp.asarray(scores), 0.25)
+        return reliability.bootstrap(tail, [counts]), reliability.lacking(
+            tail, [counts]
+        )
+
+    got, without = traced(jnp.asarray(counts[0]))
+    tail = tail_of(scores.astype(np.float64), 0.25)
+    close(got, reliability.bootstrap(tail, counts))
+    assert without == reliability.lacking(tail, counts) > 0
 
 
 def test_an_estimate_that_is_missing_has_no_interval():

@@ -284,7 +284,8 @@ def test_warnings_stand_at_the_top_with_what_they_are_about(comparison_page):
     )
     assert advice in warnings
     code = [e["text"] for e in comparison_page.all("code")]
-    assert code == ["purejaxppo evaluate DIR"]
+    ends = ["--baseline SCORE --target SCORE", "--baseline 0 --target 1"]
+    assert code == [*ends, "purejaxppo evaluate DIR"]
 
 
 def test_both_returns_of_a_study_are_reported(folder, tmp_path):

@@ -1,20 +1,20 @@
 """What the readers share: rows of many runs become one record, and nothing is lost.
 
-Rows are flat: run index, environment steps and value, one entry of each per row. The
-grid that runs with steps of their own are brought to is the union of all steps, where a
-run is NaN at those it has no row for; or so many bins of equal width over [0, last
-step]: bin k holds the steps in ((k - 1) last / points, k last / points], the first one
-step 0 as well, and is named by its last whole step.
+Rows are flat: run index, environment steps and value, one entry of each per row. Rows
+at the same, equally spaced steps are a grid as they are, where a run is NaN at those it
+has no row for. Others are brought to bins of equal width, see `reliability.grids`.
 """
 
 import importlib
+import re
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from purejaxppo.reliability.records import Runs
+from purejaxppo.reliability import grids
+from purejaxppo.reliability.records import Runs, check_runs
 
 LARGEST = 2**28
 """Values that a grid may hold, 2 GiB of float64."""
@@ -29,61 +29,115 @@ def warn(message: str) -> None:
     warnings.warn(message, ReadingWarning, stacklevel=2)
 
 
-def on_grid(
+def says_normalized(name: str) -> bool:
+    """Return whether a column, a tag or a file is called as one of normalised scores.
+
+    >>> says_normalized("human_normalized_score"), says_normalized("normalised-returns")
+    (True, True)
+    >>> says_normalized("normalized_obs"), says_normalized("non_normalized_return")
+    (False, False)
+    """
+    words = set(re.split("[^a-z]+", name.lower()))
+    of_scores = {"score", "scores", "return", "returns", "performance", "human"}
+    return bool(
+        words & {"normalized", "normalised"}
+        and words & of_scores
+        and not words & {"not", "non", "un"}
+    )
+
+
+def gather(
+    name: tuple[str, str],
     run: np.ndarray,
     env_steps: np.ndarray,
     value: np.ndarray,
-    num_runs: int,
-    name: str,
+    seeds: np.ndarray,
     points: int | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Bring runs to one grid, and warn of what lacks there.
+) -> Runs:
+    """Make a record of rows on a regular grid, and warn of what was done for that.
 
     Rows of a run at one place become the mean of those that are not NaN.
 
     Args:
-      run: `[rows]` index of each row's run, in [0, `num_runs`).
+      name: algorithm and task.
+      run: `[rows]` index of each row's run, in [0, runs).
       env_steps: `[rows]` whole numbers >= 0.
       value: `[rows]` floats, NaN where nothing was observed.
-      num_runs: number of runs; one without a row is NaN throughout.
-      name: what messages call the runs.
-      points: number of bins; None for the union.
-
-    Returns:
-      Steps `[time]` and curves `[num_runs, time]`.
+      seeds: `[runs]`; a run without a row is NaN throughout.
+      points: number of bins; `None` for the steps as they are where they are a grid,
+        and else `grids.POINTS`.
 
     Raises:
       ValueError: `points` is not in [1, last step]; the curves exceed `LARGEST`.
     """
-    binned = points is not None
-    grid, place = _bins(env_steps, points, name) if binned else _union(env_steps)
-    shape = num_runs, len(grid)
+    label = " on ".join(name)
+    union = np.unique(env_steps)
+    uneven = not grids.is_regular(union)
+    in_bins = uneven or points is not None
+    if in_bins:
+        _check_points(points, int(union[-1]), label)
+        grid, place = grids.bins(env_steps, points or grids.num_bins(union))
+    else:
+        grid, place = union, np.searchsorted(union, env_steps)
+    shape = len(seeds), len(grid)
+    lacking = _lacking(run, place, shape, label)
+    if uneven and points is None:
+        warn(
+            f"Uneven: the runs of {label} were not all logged at the same, equally "
+            f"spaced steps. Their curves are means of {len(grid)} bins of equal width; "
+            f"{lacking.sum():,} of {lacking.size:,} values are NaN."
+        )
+    else:
+        _warn_of(lacking, label, "bins" if in_bins else "steps")
+    curves = grids.means(run, place, value, shape)
+    gaps = in_bins or bool(lacking.any())
+    return check_runs(Runs(*name, grid, curves, seeds, gaps=gaps))
+
+
+def on_union(
+    run: np.ndarray, steps: np.ndarray, value: np.ndarray, num_runs: int, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Bring rows to all steps that any run has, and warn of runs that lack some.
+
+    Args:
+      run: `[rows]` index of each row's run, in [0, `num_runs`).
+      steps: `[rows]` whole numbers.
+      value: `[rows]` floats, NaN where nothing was observed.
+      num_runs: number of runs; one without a row is NaN throughout.
+      name: what messages call the runs.
+
+    Returns:
+      Steps `[time]` and values `[num_runs, time]`.
+
+    Raises:
+      ValueError: the values exceed `LARGEST`.
+    """
+    union, place = np.unique(steps, return_inverse=True)
+    shape = num_runs, len(union)
+    _warn_of(_lacking(run, place, shape, name), name, "steps")
+    return union, grids.means(run, place, value, shape)
+
+
+def _check_points(points: int | None, last: int, label: str) -> None:
+    if points is not None and not 1 <= points <= last:
+        raise ValueError(
+            f"Expected points to be in [1, {last}], the steps of {label}, got {points}."
+        )
+
+
+def _lacking(
+    run: np.ndarray, place: np.ndarray, shape: tuple[int, int], name: str
+) -> np.ndarray:
+    """Return where a run has no row, or raise if there are too many places."""
     if np.prod(shape) > LARGEST:
         raise ValueError(
             f"Expected the curves of {name} to hold {LARGEST:,} values at most, got "
-            f"{num_runs:,} runs x {len(grid):,} steps; points (--points 1000) makes "
+            f"{shape[0]:,} runs x {shape[1]:,} steps; points (--points 1000) makes "
             "1000 bins of them."
         )
     lacking = np.ones(shape, np.bool_)
     lacking[run, place] = False
-    _warn_of(lacking, name, "bins" if binned else "steps")
-    return grid, _means(run, place, value, shape)
-
-
-def _union(env_steps: np.ndarray) -> tuple[np.ndarray, ...]:
-    """All steps, and each row's place among them."""
-    return np.unique(env_steps, return_inverse=True)
-
-
-def _bins(env_steps: np.ndarray, points: int, name: str) -> tuple[np.ndarray, ...]:
-    """The last step of each bin, and each row's bin; exact, in whole numbers."""
-    last = int(env_steps.max())
-    if not 1 <= points <= last:
-        raise ValueError(
-            f"Expected points to be in [1, {last}], the steps of {name}, got {points}."
-        )
-    ends = np.array([k * last // points for k in range(1, points + 1)])
-    return ends, np.searchsorted(ends, env_steps)
+    return lacking
 
 
 def _warn_of(lacking: np.ndarray, name: str, places: str) -> None:
@@ -93,19 +147,6 @@ def _warn_of(lacking: np.ndarray, name: str, places: str) -> None:
             f"lack a row at some of the {lacking.shape[1]:,} {places}; "
             f"{lacking.sum():,} of {lacking.size:,} values are NaN."
         )
-
-
-def _means(
-    run: np.ndarray, place: np.ndarray, value: np.ndarray, shape: tuple[int, int]
-) -> np.ndarray:
-    seen = ~np.isnan(value)
-    where = run[seen], place[seen]
-    # From -0.0 on, which is neutral to every float, so that a single value keeps its
-    # bits: 0.0 + -0.0 is 0.0.
-    total, count = np.full(shape, -0.0), np.zeros(shape, np.int64)
-    np.add.at(total, where, value[seen])
-    np.add.at(count, where, 1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def renamed(field: str, given: str | None, found: Iterable[str | None]) -> None:

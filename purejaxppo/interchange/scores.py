@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from purejaxppo.interchange.gathering import distinct, renamed
+from purejaxppo.interchange.gathering import distinct, renamed, says_normalized
 from purejaxppo.reliability import final_performance, num_observed
+from purejaxppo.reliability.grids import on_regular_grid
 from purejaxppo.reliability.records import Runs, check_runs
 
 
@@ -54,8 +55,9 @@ def final_scores(
 ) -> dict[str, np.ndarray]:
     """Final scores as rliable wants them: `{algorithm: [runs, tasks]}`.
 
-    A score is `final_performance(curve, fraction)`. rliable knows no missing scores,
-    so that what would need one is refused rather than padded with NaN.
+    A score is `final_performance(curve, fraction)`, on a regular grid of steps.
+    rliable knows no missing scores, so that what would need one is refused rather than
+    padded with NaN.
 
     Args:
       records: of one or more algorithms, each on the same tasks.
@@ -72,7 +74,8 @@ def final_scores(
     distinct([check_runs(record) for record in records])
     algorithms: dict[str, dict[str, np.ndarray]] = {}
     for record in records:
-        final = final_performance(record.curves.astype(np.float64), fraction)
+        curves = on_regular_grid(record).curves.astype(np.float64)
+        final = final_performance(curves, fraction)
         algorithms.setdefault(record.algorithm, {})[record.task] = final
     if not algorithms:
         raise ValueError("Expected runs to take final scores of, got none.")
@@ -89,6 +92,9 @@ def read_scores(
     task: str | None = None,
 ) -> list[Runs]:
     """Read a dictionary of scores from a `.json` or `.npz`; see `from_scores`.
+
+    The scores of a file that is called so, such as `human_normalized_scores.json`, are
+    taken for normalised ones: a comparison then counts 0 as 0 and 1 as 1.
 
     Args:
       path: of the file.
@@ -113,7 +119,9 @@ def read_scores(
         raise ValueError(f"{line}, in {path}.") from None
     return [
         record._replace(
-            algorithm=algorithm or record.algorithm, task=task or record.task
+            algorithm=algorithm or record.algorithm,
+            task=task or record.task,
+            normalized=says_normalized(path.stem),
         )
         for record in records
     ]

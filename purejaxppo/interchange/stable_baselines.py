@@ -30,8 +30,8 @@ import numpy as np
 
 from purejaxppo.interchange import cells
 from purejaxppo.interchange.folders import by_number, grouped, read_name, seeds_of
-from purejaxppo.interchange.gathering import on_grid, warn
-from purejaxppo.reliability.records import Runs, check_runs
+from purejaxppo.interchange.gathering import gather, warn
+from purejaxppo.reliability.records import Runs
 
 MONITOR, PROGRESS, EVALUATIONS = "*monitor.csv", "progress.csv", "evaluations.npz"
 
@@ -122,7 +122,7 @@ def read_monitors(
         be found in each run's name; the first of `PATTERNS` that is found if None.
       algorithm: where names do not tell, or in place of the only one.
       task: where no file tells, or in place of the only one.
-      points: see `on_grid`.
+      points: see `gather`.
 
     Returns:
       A record for each algorithm and task.
@@ -226,15 +226,14 @@ def _record(
             f"Without a return: {sizes.count(0)} of the {len(sizes)} runs of {label}, "
             f"the first in {runs[sizes.index(0)].path}; NaN throughout."
         )
-    grid, values = on_grid(
+    return gather(
+        name,
         np.repeat(np.arange(len(curves)), sizes),
         np.concatenate([curve.env_steps for curve in curves]),
         np.concatenate([curve.values for curve in curves]),
-        len(curves),
-        label,
+        seeds_of(label, runs),
         points,
     )
-    return check_runs(Runs(*name, grid, values, seeds_of(label, runs)))
 
 
 def _files_of_runs(path: Path, wanted: str) -> dict[Path, list[Path]]:

@@ -25,7 +25,14 @@ import numpy as np
 
 from purejaxppo.interchange import cells
 from purejaxppo.interchange.folders import OPTIONS
-from purejaxppo.interchange.gathering import distinct, on_grid, renamed, require
+from purejaxppo.interchange.gathering import (
+    distinct,
+    gather,
+    on_union,
+    renamed,
+    require,
+    says_normalized,
+)
 from purejaxppo.reliability.records import Runs, check_runs
 
 if TYPE_CHECKING:
@@ -77,17 +84,21 @@ def read_table(
 ) -> list[Runs]:
     """Read a tidy table, and the one of rollouts beside it; see the module's text.
 
-    Runs whose steps differ are brought to the union of all steps, with NaN where a run
-    has no row, and a `ReadingWarning` counts these; or to `points` bins, as `on_grid`
-    describes. Rows of an error count from 1, without the header.
+    Runs with rows at the same, equally spaced steps keep these, NaN where a run has no
+    row. Others, of a row an episode for instance, are brought to bins of equal width,
+    so that no figure depends on how often they were logged (`reliability.grids`). In
+    both cases a `ReadingWarning` counts what is missing. Rows of an error count from 1,
+    without the header.
 
     Args:
       path: a `.csv` or `.parquet`.
-      columns: the name of a column in the table of curves -> its name above.
+      columns: the name of a column in the table of curves -> its name above. A column
+        of returns that is called normalised, such as `human_normalized_score`, is taken
+        for that: a comparison then counts 0 as 0 and 1 as 1.
       algorithm: the name where no column tells, or in place of the only one.
       task: likewise.
       seed: of the only run of each algorithm and task, where no column tells; or 0.
-      points: number of bins of equal width in place of the union of steps.
+      points: number of bins of equal width, whatever the steps are.
 
     Returns:
       A record for each algorithm and task, all in the order of their first rows.
@@ -101,16 +112,23 @@ def read_table(
     beside, rollouts = rollouts_path(path), None
     if beside.exists():
         rollouts = _table(_load(beside), ROLLOUTS, given, beside)
-    records = [_record(name, curves, rows, points) for name, rows in curves.groups()]
+    theirs = next(
+        (t for t, ours in (columns or {}).items() if ours == CURVES.value), ""
+    )
+    records = [
+        _record(name, curves, rows, points)._replace(normalized=says_normalized(theirs))
+        for name, rows in curves.groups()
+    ]
     return records if rollouts is None else _with_rollouts(records, rollouts, path)
 
 
 def write_table(records: Sequence[Runs], path: Path | str) -> None:
     """Write a tidy table, and one of rollouts beside it where there are some.
 
-    `read_table` gives back every bit: curves and rollouts in float64, NaN and the order
-    of runs included. Both files are replaced: where no record has rollouts there is no
-    second table afterwards.
+    `read_table` gives back every bit of runs with equally spaced steps, as studies' and
+    its own are: curves and rollouts in float64, NaN and the order of runs included.
+    Both files are replaced: where no record has rollouts there is no second table
+    afterwards.
 
     Args:
       records: at least one.
@@ -306,16 +324,8 @@ def _record(
 ) -> Runs:
     seeds = np.array(list(dict.fromkeys(table.seed[rows].tolist())))
     run = _index(table.seed[rows], seeds)
-    grid, curves = on_grid(
-        run,
-        table.step[rows],
-        table.value[rows],
-        len(seeds),
-        " on ".join(name),
-        points,
-    )
-    finite = _all_finite(table, rows, run, len(seeds))
-    return check_runs(Runs(*name, grid, curves, seeds, finite))
+    runs = gather(name, run, table.step[rows], table.value[rows], seeds, points)
+    return runs._replace(finite=_all_finite(table, rows, run, len(seeds)))
 
 
 def _index(values: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -355,7 +365,7 @@ def _with_rollouts(records: list[Runs], rollouts: _Table, path: Path) -> list[Ru
                 f"Expected {rollouts.path} to be of runs in {path}, got {label} with "
                 f"seed {seed}."
             )
-        _, returns = on_grid(
+        _, returns = on_union(
             _index(seeds, known),
             rollouts.step[rows],
             rollouts.value[rows],

@@ -5,11 +5,11 @@ Stable-Baselines3, `PPO_1/events.out.tfevents.*`, or this library's logger, `see
 at any depth below the folder given.
 A run's name is the path of its folder from the given one on, that one's name included.
 
-Values at one step, as when a run was resumed, become their mean. Each run has steps of
-its own: they are brought to their union, NaN where a run has no value, and a
-`ReadingWarning` counts these; or to bins, as `on_grid` describes. A run without the tag
-is NaN throughout, with a warning. A file is read up to where it breaks off, as
-TensorBoard does.
+Values at one step, as when a run was resumed, become their mean. Runs with values at
+the same, equally spaced steps keep these, NaN where a run has no value. Others are
+brought to bins of equal width (`reliability.grids`); a `ReadingWarning` says so. A run
+without the tag is NaN throughout, with a warning. A file is read up to where it breaks
+off, as TensorBoard does.
 """
 
 from pathlib import Path
@@ -24,8 +24,13 @@ from purejaxppo.interchange.folders import (
     read_name,
     seeds_of,
 )
-from purejaxppo.interchange.gathering import on_grid, require, warn
-from purejaxppo.reliability.records import Runs, check_runs
+from purejaxppo.interchange.gathering import (
+    gather,
+    require,
+    says_normalized,
+    warn,
+)
+from purejaxppo.reliability.records import Runs
 
 EVENTS = "*tfevents*"
 
@@ -79,7 +84,7 @@ def read_tensorboard(
         Where no name has a seed, runs are numbered in the order of names.
       algorithm: where names do not tell, or in place of the only one.
       task: likewise.
-      points: number of bins of equal width in place of the union of steps.
+      points: number of bins of equal width, whatever the steps are.
 
     Returns:
       A record for each algorithm and task.
@@ -179,12 +184,12 @@ def _record(
             f"{label}, the first in {first.path}; NaN throughout."
         )
     steps, values = zip(*(scalars[runs[i].path][tag] for i in seen), strict=True)
-    grid, curves = on_grid(
+    found = gather(
+        name,
         np.repeat(seen, [len(own) for own in steps]),
         np.concatenate(steps),
         np.concatenate(values),
-        len(runs),
-        label,
+        seeds,
         points,
     )
-    return check_runs(Runs(*name, grid, curves, seeds))
+    return found._replace(normalized=says_normalized(tag))

@@ -57,13 +57,14 @@ from purejaxppo.reliability.comparisons import (
     ranks,
 )
 from purejaxppo.reliability.curves import (
-    binned,
     entropy_collapsed,
     fill_forward,
     final_performance,
+    thinned,
 )
 from purejaxppo.reliability.filters import low_pass, regular, resampled
-from purejaxppo.reliability.intervals import Interval, bootstrap, resample
+from purejaxppo.reliability.grids import filled, on_one_grid, on_regular_grid
+from purejaxppo.reliability.intervals import Interval, bootstrap, lacking, resample
 from purejaxppo.reliability.records import Runs
 from purejaxppo.reliability.scores import (
     normalized,
@@ -88,7 +89,6 @@ __all__ = [
     "Summary",
     "WithinRuns",
     "analyze",
-    "binned",
     "bootstrap",
     "cell_intervals",
     "cells_across_runs",
@@ -104,10 +104,12 @@ __all__ = [
     "drawdown",
     "entropy_collapsed",
     "fill_forward",
+    "filled",
     "final_performance",
     "in_units",
     "iqm",
     "iqr",
+    "lacking",
     "long_term_risk",
     "low_pass",
     "mad",
@@ -118,6 +120,8 @@ __all__ = [
     "median",
     "normalized",
     "num_observed",
+    "on_one_grid",
+    "on_regular_grid",
     "optimality_gap",
     "performance_profile",
     "permutation_test",
@@ -138,4 +142,5 @@ __all__ = [
     "std",
     "summarize",
     "tail_size",
+    "thinned",
 ]

@@ -1,7 +1,7 @@
 """All that can be said of the runs of one algorithm on one task, in one record."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -10,17 +10,19 @@ import numpy as np
 from purejaxppo.reliability import aggregates
 from purejaxppo.reliability.across_time import curve_range, max_drawdown
 from purejaxppo.reliability.arrays import Array
-from purejaxppo.reliability.caveats import caveats_of
+from purejaxppo.reliability.caveats import caveats_of, of_resamples
 from purejaxppo.reliability.cells import (
     Definition,
     WithinRuns,
     cell_intervals,
     cells_within_runs,
+    lacking_cells,
     runs_in_cells,
 )
 from purejaxppo.reliability.comparisons import CORRECTIONS, Correction
 from purejaxppo.reliability.curves import final_performance
-from purejaxppo.reliability.intervals import Interval, bootstrap, resample
+from purejaxppo.reliability.grids import filled, on_regular_grid
+from purejaxppo.reliability.intervals import Interval, bootstrap, lacking, resample
 from purejaxppo.reliability.records import Runs, check_runs
 from purejaxppo.reliability.scores import optimality_gap
 from purejaxppo.reliability.summary import Summary, summarize
@@ -93,11 +95,13 @@ class Analysis(NamedTuple):
         algorithm: what was run.
         task: what it was run on.
         env_steps: at the last point of the curves.
-        num_points: of each curve.
+        num_points: of the curves that the cells are made of.
         num_episodes: of each run's final policy; 0 without rollouts.
         summary: of the final returns.
         aggregates: of the final returns, see `AGGREGATES`.
         cells: see `cells.cell_intervals`; without rollouts, without their cells.
+        lacking: aggregate or cell -> how many resamples have no such number, and are
+            left out of its interval; only of those that lack in some.
         runs_in_cells: how many runs enter each of them.
         caveats: what a reader of the numbers should know, a sentence each.
         seeds: `[runs]`.
@@ -116,6 +120,7 @@ class Analysis(NamedTuple):
     summary: Summary
     aggregates: dict[str, Interval]
     cells: dict[str, Interval]
+    lacking: dict[str, int]
     runs_in_cells: dict[str, int]
     caveats: list[str]
     seeds: np.ndarray
@@ -131,40 +136,70 @@ class Analysis(NamedTuple):
         return f"{self.algorithm} on {self.task}"
 
 
-def analyze(runs: Runs, plan: Plan = DEFAULTS, target: float | None = None) -> Analysis:
+def analyze(
+    runs: Runs,
+    plan: Plan = DEFAULTS,
+    target: float | None = None,
+    of_cells: Runs | None = None,
+) -> Analysis:
     """Analyse the runs of one algorithm on one task.
 
     Args:
-        runs: what was measured.
+        runs: what was measured; uneven steps are brought to a regular grid, see
+            `grids.on_regular_grid`.
         plan: how it is analysed.
         target: a final return beyond which more does not count, for the optimality
             gap.
+        of_cells: the same runs on the grid that cells are made of; see
+            `grids.on_one_grid`.
+
+    Raises:
+        ValueError: shapes do not fit each other.
+    """
+    runs = prepared(runs)
+    of_cells = runs if of_cells is None else of_cells
+    of, scores = plan.definition, final_performance(runs.curves)
+    summary = summarize(runs.curves, runs.finite, plan.alpha)
+    cells = _cells(of_cells, scores, plan)
+    found = score_intervals(scores, plan, target)
+    entering = {k: int(v) for k, v in runs_in_cells(of_cells, of).items()}
+    without = lacking_scores(scores, plan) | _lacking_cells(of_cells, entering, plan)
+    known = {k: np.isfinite(v.estimate).any() for k, v in (found | cells).items()}
+    without = {name: count for name, count in without.items() if known[name]}
+    steps, curves, whole = of_cells.env_steps, of_cells.curves, filled(of_cells)
+    return Analysis(
+        algorithm=runs.algorithm,
+        task=runs.task,
+        env_steps=float(runs.env_steps[-1]),
+        num_points=len(of_cells.env_steps),
+        num_episodes=0 if runs.rollouts is None else runs.rollouts.shape[1],
+        summary=summary,
+        aggregates=found,
+        cells=cells,
+        lacking=without,
+        runs_in_cells=entering,
+        caveats=[
+            *caveats_of(runs, summary, of, of_cells),
+            *of_resamples(without, plan.num_resamples),
+        ],
+        seeds=np.asarray(runs.seeds),
+        scores=scores,
+        finite=None if runs.finite is None else np.asarray(runs.finite),
+        curve_range=curve_range(whole),
+        max_drawdown=max_drawdown(whole),
+        within=cells_within_runs(steps, curves, runs.rollouts, of, whole),
+    )
+
+
+def prepared(runs: Runs) -> Runs:
+    """Return runs as they are analysed: checked, in float64, on a regular grid.
 
     Raises:
         ValueError: shapes do not fit each other.
     """
     runs = check_runs(runs)
     runs = runs._replace(curves=np.asarray(runs.curves, np.float64))
-    of, scores = plan.definition, final_performance(runs.curves)
-    summary = summarize(runs.curves, runs.finite, plan.alpha)
-    return Analysis(
-        algorithm=runs.algorithm,
-        task=runs.task,
-        env_steps=float(runs.env_steps[-1]),
-        num_points=len(runs.env_steps),
-        num_episodes=0 if runs.rollouts is None else runs.rollouts.shape[1],
-        summary=summary,
-        aggregates=score_intervals(scores, plan, target),
-        cells=_cells(runs, plan),
-        runs_in_cells={k: int(v) for k, v in runs_in_cells(runs, of).items()},
-        caveats=caveats_of(runs, summary, of),
-        seeds=np.asarray(runs.seeds),
-        scores=scores,
-        finite=None if runs.finite is None else np.asarray(runs.finite),
-        curve_range=curve_range(runs.curves),
-        max_drawdown=max_drawdown(runs.curves),
-        within=cells_within_runs(runs.env_steps, runs.curves, runs.rollouts, of),
-    )
+    return on_regular_grid(runs)
 
 
 def score_statistics(
@@ -214,6 +249,32 @@ def score_intervals(
     return found
 
 
+def lacking_scores(scores: np.ndarray, plan: Plan) -> dict[str, int]:
+    """Return how many resamples lack an aggregate of final returns.
+
+    Args:
+        scores: `[runs]`, NaN where missing.
+        plan: how they are analysed.
+
+    Returns:
+        Name -> number, of aggregates that all runs together have and some resamples do
+        not.
+    """
+    if not np.isnan(scores).any():
+        return {}
+    counts = resample(plan.seed, [scores.shape], plan.num_resamples)
+    found = {
+        name: int(lacking(partial(of, scores[:, None]), counts))
+        for name, of in score_statistics(plan.alpha, None).items()
+    }
+    return some_lacking(found, plan)
+
+
+def some_lacking(found: Mapping[str, int], plan: Plan) -> dict[str, int]:
+    """Return the numbers that some resamples lack, but not all of them."""
+    return {name: n for name, n in found.items() if 0 < n < plan.num_resamples}
+
+
 def missing_interval(shape: tuple[int, ...] = ()) -> Interval:
     """Return the interval of what does not exist: all NaN."""
     return Interval(*(np.full(shape, np.nan) for _ in Interval._fields))
@@ -228,11 +289,17 @@ def _gap(target: float, scores: Array, counts: Array) -> Array:
     return optimality_gap(scores, target, counts)
 
 
-def _cells(runs: Runs, plan: Plan) -> dict[str, Interval]:
+def _lacking_cells(
+    runs: Runs, entering: Mapping[str, int], plan: Plan
+) -> dict[str, int]:
+    of, resamples = plan.definition, plan.num_resamples
+    return some_lacking(lacking_cells(plan.seed, runs, entering, of, resamples), plan)
+
+
+def _cells(runs: Runs, scores: np.ndarray, plan: Plan) -> dict[str, Interval]:
     """The cells, without what a handful of runs only seem to have."""
     of, resamples = plan.definition, plan.num_resamples
     found = cell_intervals(plan.seed, runs, of, resamples, plan.confidence)
-    observed = aggregates.num_observed(final_performance(runs.curves))
-    if observed < aggregates.QUARTILE_RUNS:
+    if aggregates.num_observed(scores) < aggregates.QUARTILE_RUNS:
         found["dispersion_across_runs"] = missing_interval((3,))
     return found

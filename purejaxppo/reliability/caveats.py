@@ -1,6 +1,7 @@
 """What a reader should know beside the numbers: runs that are too few, or not there."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -8,6 +9,8 @@ from purejaxppo.reliability import aggregates
 from purejaxppo.reliability.across_time import curve_range, windows
 from purejaxppo.reliability.cells import FRAMES, Definition
 from purejaxppo.reliability.curves import points_at_the_end
+from purejaxppo.reliability.grids import filled
+from purejaxppo.reliability.intervals import LACKING, most_lacking
 from purejaxppo.reliability.records import Runs
 from purejaxppo.reliability.summary import Summary
 from purejaxppo.reliability.table import warnings
@@ -20,21 +23,24 @@ NO_ROLLOUTS = "No rollouts of the final policies, hence no cells across rollouts
 NO_UNITS = "in its units they have no cells across rollouts."
 
 
-def caveats_of(runs: Runs, summary: Summary, definition: Definition) -> list[str]:
+def caveats_of(
+    runs: Runs, summary: Summary, definition: Definition, of_cells: Runs
+) -> list[str]:
     """Return a sentence for each thing that limits what the runs can tell.
 
     Args:
-        runs: what was measured.
+        runs: what was measured, on a regular grid.
         summary: of their final returns.
         definition: of the cells.
+        of_cells: the same runs on the grid that the cells are made of.
     """
     return [
         *warnings(summary),
         *_of_ends(runs),
         *_of_infinite(runs),
         *_of_few_runs(summary, definition),
-        *_of_time(runs, definition),
-        *_of_units(runs, definition),
+        *_of_time(of_cells, definition),
+        *_of_units(of_cells, definition),
         *_of_rollouts(runs, definition),
     ]
 
@@ -94,6 +100,43 @@ def _of_few_runs(summary: Summary, definition: Definition) -> list[str]:
     return found
 
 
+def of_resamples(missing: Mapping[str, int], num_resamples: int) -> list[str]:
+    """Return what is to be said of resamples that lack a number.
+
+    Args:
+        missing: what a number is called -> how many resamples do not have it.
+        num_resamples: of the bootstrap.
+    """
+    most, found = most_lacking(num_resamples), []
+    left_out = {name: n for name, n in missing.items() if n <= most}
+    refused = {name: n for name, n in missing.items() if n > most}
+    why = f"of the {num_resamples:,} bootstrap samples drew too few runs with a value"
+    if left_out:
+        found.append(f"Some {why} and are left out of an interval: {_each(left_out)}.")
+    if refused:
+        found.append(
+            f"More than {100 * LACKING:g} % {why}, so there is no interval: "
+            f"{_each(refused)}."
+        )
+    return found
+
+
+def _each(missing: Mapping[str, int], most: int = 5) -> str:
+    each = [f"{title(name)} ({n:,})" for name, n in missing.items()]
+    more = f" and {len(each) - most} more" if len(each) > most else ""
+    return f"{', '.join(each[:most])}{more}"
+
+
+def title(name: str) -> str:
+    """Return what a number is called in a sentence.
+
+    >>> title("iqm"), title("short_term_risk"), title("risk_across_runs")
+    ('IQM', 'short-term risk', 'risk across runs')
+    """
+    short = {"iqm": "IQM", "iqr": "IQR", "cvar": "CVaR"}
+    return short.get(name, name.replace("_term", "-term").replace("_", " "))
+
+
 def _of_infinite(runs: Runs) -> list[str]:
     infinite = int(np.isinf(runs.curves).any(axis=1).sum())
     if not infinite:
@@ -135,7 +178,7 @@ def _of_time(runs: Runs, definition: Definition) -> list[str]:
 def _of_units(runs: Runs, definition: Definition) -> list[str]:
     if not definition.normalize or len(runs.env_steps) == 1:
         return []
-    curves = np.asarray(runs.curves, np.float64)
+    curves = np.asarray(filled(runs), np.float64)
     unit = curve_range(np.where(np.isinf(curves), np.nan, curves))
     flat, seen = int((unit <= 0).sum()), int(np.isfinite(unit).sum())
     if not flat:

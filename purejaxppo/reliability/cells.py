@@ -11,13 +11,13 @@ algorithms".
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from purejaxppo.reliability import aggregates
+from purejaxppo.reliability import aggregates, grids
 from purejaxppo.reliability.across_runs import (
     dispersion_across_rollouts,
     dispersion_across_runs,
@@ -37,7 +37,14 @@ from purejaxppo.reliability.across_time import (
 )
 from purejaxppo.reliability.arrays import Array, as_floating
 from purejaxppo.reliability.filters import GRID, low_pass, regular, resampled
-from purejaxppo.reliability.intervals import Interval, Method, bootstrap, resample
+from purejaxppo.reliability.intervals import (
+    Interval,
+    Method,
+    Statistic,
+    bootstrap,
+    lacking,
+    resample,
+)
 from purejaxppo.reliability.records import Runs
 
 FRAMES = ("beginning", "middle", "end")
@@ -154,6 +161,7 @@ def cells_within_runs(
     curves: Array,
     rollouts: Array | None = None,
     definition: Definition = Definition(),
+    filled: Array | None = None,
 ) -> WithinRuns:
     """Return the cells that each run has by itself.
 
@@ -162,14 +170,16 @@ def cells_within_runs(
         curves: `[runs, time]`, NaN where nothing was observed.
         rollouts: `[runs, episodes]` returns of the runs' final policies.
         definition: of the cells.
+        filled: `[runs, time]`, what curve range and drawdowns are those of, such as
+            `grids.filled`; the curves if `None`.
 
     Raises:
         ValueError: steps do not fit the curves, or end at 0.
     """
     xp, curves = as_floating(curves)
     steps, of = check_steps(env_steps, curves), definition
-    last = _last(steps)
-    unit = curve_range(curves) if of.normalize else xp.ones_like(curves[:, 0])
+    last, whole = _last(steps), curves if filled is None else filled
+    unit = curve_range(whole) if of.normalize else xp.ones_like(curves[:, 0])
     spread = dispersion_across_time(
         steps, curves, of.points * last, of.window * last, of.measure
     )
@@ -180,7 +190,7 @@ def cells_within_runs(
     return WithinRuns(
         dispersion_across_time=of.in_frames(in_units(spread, unit[:, None]).T).T,
         short_term_risk=in_units(short_term_risk(steps, curves, of.alpha), unit),
-        long_term_risk=in_units(long_term_risk(curves, of.alpha), unit),
+        long_term_risk=in_units(long_term_risk(whole, of.alpha), unit),
         dispersion_across_rollouts=dispersion,
         risk_across_rollouts=risk,
     )
@@ -190,6 +200,7 @@ def cells_across_runs(
     env_steps: np.ndarray,
     curves: Array,
     definition: Definition = Definition(),
+    filled: Array | None = None,
 ) -> Callable[[Array], AcrossRuns]:
     """Return the cells that only all runs together have, for any counts of the runs.
 
@@ -197,6 +208,7 @@ def cells_across_runs(
         env_steps: `[time]`, increasing, static.
         curves: `[runs, time]`, NaN where nothing was observed.
         definition: of the cells.
+        filled: see `cells_within_runs`.
 
     Returns:
         counts `[runs, resamples]` -> cells `[3, resamples]`.
@@ -204,7 +216,7 @@ def cells_across_runs(
     Raises:
         ValueError: steps do not fit the curves, or end at 0.
     """
-    of_all = levels(env_steps, curves, definition)
+    of_all = levels(env_steps, curves, definition, filled)
     return partial(cells_of_levels, of_all, definition=definition)
 
 
@@ -221,7 +233,10 @@ class Levels(NamedTuple):
 
 
 def levels(
-    env_steps: np.ndarray, curves: Array, definition: Definition = Definition()
+    env_steps: np.ndarray,
+    curves: Array,
+    definition: Definition = Definition(),
+    filled: Array | None = None,
 ) -> Levels:
     """Return the filtered curves at the evaluation points, and their units.
 
@@ -229,6 +244,7 @@ def levels(
         env_steps: `[time]`, increasing, static.
         curves: `[runs, time]`, NaN where nothing was observed.
         definition: of the cells.
+        filled: see `cells_within_runs`.
 
     Raises:
         ValueError: steps do not fit the curves.
@@ -241,7 +257,8 @@ def levels(
     # Before the first step there is nothing to see.
     near = distance.min(axis=1) < of.window * last / 2
     level = xp.where(near, smooth[:, distance.argmin(axis=1)], xp.nan)
-    return Levels(level=level, unit=curve_range(curves) if of.normalize else None)
+    whole = curves if filled is None else filled
+    return Levels(level=level, unit=curve_range(whole) if of.normalize else None)
 
 
 def cells_of_levels(
@@ -283,20 +300,21 @@ def runs_in_cells(
     unit.
 
     Args:
-        runs: what was measured.
+        runs: what was measured, on a regular grid.
         definition: of the cells.
 
     Returns:
         A cell's name -> a number of runs. Without rollouts, without their cells.
     """
     xp, curves = as_floating(runs.curves)
-    within = cells_within_runs(runs.env_steps, curves, runs.rollouts, definition)
+    whole = grids.filled(runs)
+    within = cells_within_runs(runs.env_steps, curves, runs.rollouts, definition, whole)
     entering = {k: v for k, v in within._asdict().items() if v is not None}
     # Any number for what can be filtered, in no units and in those of the risk.
     seen = xp.any(xp.isfinite(curves), axis=1)
     infinite = xp.any(xp.isinf(curves), axis=1)
     level = xp.where(seen & ~infinite, 1.0, xp.nan)
-    unit = curve_range(curves) if definition.normalize else None
+    unit = curve_range(whole) if definition.normalize else None
     entering["dispersion_across_runs"] = level
     entering["risk_across_runs"] = per_unit(level, unit)
     return {
@@ -325,7 +343,7 @@ def cell_intervals(
 
     Args:
         key: a JAX key, or an integer seed.
-        runs: what was measured.
+        runs: what was measured, on a regular grid.
         definition: of the cells.
         num_resamples: of the bootstrap.
         confidence: of the intervals, in (0, 1).
@@ -339,22 +357,72 @@ def cell_intervals(
         ValueError: an argument is out of range.
     """
     counts = resample(key, [(len(runs.curves),)], num_resamples)
-    within = cells_within_runs(runs.env_steps, runs.curves, runs.rollouts, definition)
-    statistics: dict[str, Any] = {
+    medians, across = _statistics(runs, definition)
+    found = {
+        name: bootstrap(statistic, counts, confidence, method)
+        for name, statistic in medians.items()
+    }
+    # Both at once, since each sorts all runs.
+    both = bootstrap(across, counts, confidence, method)
+    for i, name in enumerate(AcrossRuns._fields):
+        found[name] = Interval(*(x[i] for x in both))
+    return {name: found[name] for name in HIGHER_IS_BETTER if name in found}
+
+
+def lacking_cells(
+    key: Any,
+    runs: Runs,
+    entering: Mapping[str, int],
+    definition: Definition = Definition(),
+    num_resamples: int = 2000,
+) -> dict[str, int]:
+    """Return how many resamples have no such cell, in the time frame with most of them.
+
+    Args:
+        key: that of `cell_intervals`.
+        runs: what was measured, on a regular grid.
+        entering: how many runs enter each cell, see `runs_in_cells`.
+        definition: of the cells.
+        num_resamples: of the bootstrap.
+
+    Returns:
+        A cell's name -> a number, all resamples where no time frame has the cell. Cells
+        that all runs or none enter are left out: so are all resamples, or none.
+    """
+    some = [name for name, count in entering.items() if 0 < count < len(runs.curves)]
+    if not some:
+        return {}
+    counts = resample(key, [(len(runs.curves),)], num_resamples)
+    medians, across = _statistics(runs, definition)
+    found = {name: lacking(medians[name], counts) for name in some if name in medians}
+    if any(name in AcrossRuns._fields for name in some):
+        found |= dict(zip(AcrossRuns._fields, lacking(across, counts), strict=True))
+    return {name: _most(found[name], num_resamples) for name in some}
+
+
+def _most(missing: Array, num_resamples: int) -> int:
+    """The largest number, but for time frames that no resample has."""
+    missing = np.asarray(missing).reshape(-1)
+    some = missing[missing < num_resamples]
+    return int(some.max()) if some.size else num_resamples
+
+
+def _statistics(
+    runs: Runs, definition: Definition
+) -> tuple[dict[str, Statistic], Statistic]:
+    """Return each cell that runs have, as its median over them; and both across runs.
+
+    The latter are `[2, 3, resamples]`.
+    """
+    steps, curves, whole = runs.env_steps, runs.curves, grids.filled(runs)
+    within = cells_within_runs(steps, curves, runs.rollouts, definition, whole)
+    of_all = cells_across_runs(steps, curves, definition, whole)
+    medians: dict[str, Statistic] = {
         name: partial(_median, values)
         for name, values in within._asdict().items()
         if values is not None
     }
-    of_all = cells_across_runs(runs.env_steps, runs.curves, definition)
-    found = {
-        name: bootstrap(statistic, counts, confidence, method)
-        for name, statistic in statistics.items()
-    }
-    # Both at once, since each sorts all runs.
-    both = bootstrap(lambda c: _stacked(of_all(c)), counts, confidence, method)
-    for i, name in enumerate(AcrossRuns._fields):
-        found[name] = Interval(*(x[i] for x in both))
-    return {name: found[name] for name in HIGHER_IS_BETTER if name in found}
+    return medians, lambda counts: _stacked(of_all(counts))
 
 
 def _median(values: Array, counts: Array) -> Array:

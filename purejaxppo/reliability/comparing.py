@@ -7,17 +7,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from purejaxppo.reliability.analysis import DEFAULTS, Analysis, Plan, analyze
+from purejaxppo.reliability.analysis import DEFAULTS, Analysis, Plan, analyze, prepared
 from purejaxppo.reliability.arrays import Array
+from purejaxppo.reliability.caveats import of_resamples, title
 from purejaxppo.reliability.cells import Levels, levels
 from purejaxppo.reliability.comparisons import corrected
 from purejaxppo.reliability.curves import fill_forward
 from purejaxppo.reliability.findings import (
+    SCORE,
     Finding,
     compare_pair,
     correct,
     is_of_scores,
 )
+from purejaxppo.reliability.grids import filled, on_one_grid
 from purejaxppo.reliability.intervals import Interval, resample
 from purejaxppo.reliability.pairs import Pair, improvement, powers
 from purejaxppo.reliability.pooling import (
@@ -28,6 +31,8 @@ from purejaxppo.reliability.pooling import (
     reference_range,
 )
 from purejaxppo.reliability.records import Runs, check_runs
+
+MEASURED = "normalised numbers do not compare with those of another comparison."
 
 
 class Comparison(NamedTuple):
@@ -66,34 +71,55 @@ def compare(
     Args:
         records: the runs of each algorithm on each task.
         plan: how they are analysed.
-        lows: task -> final return that counts as 0; see `pooling.reference_range`.
-        highs: task -> final return that counts as 1, and target of the optimality gap.
+        lows: task -> final return that counts as 0; see `pooling.reference_range`. It
+            is 0 on a task where all returns are normalised (`Runs.normalized`).
+        highs: task -> final return that counts as 1, and target of the optimality gap;
+            1 where returns are normalised.
 
     Raises:
         ValueError: as `check_records` and `check_references` say.
     """
-    lows, highs = lows or {}, highs or {}
+    lows, highs = dict(lows or {}), dict(highs or {})
     algorithms, tasks = check_records(records)
     check_references(tasks, lows, highs)
-    found = {(runs.algorithm, runs.task): _as_float64(runs) for runs in records}
+    known = _normalized_tasks(records)
+    lows, highs = dict.fromkeys(known, 0.0) | lows, dict.fromkeys(known, 1.0) | highs
+    found = {(runs.algorithm, runs.task): prepared(runs) for runs in records}
     runs = {name: [found[name, task] for task in tasks] for name in algorithms}
+    of_cells = _on_one_grid(runs)
     analyses = {
-        name: [analyze(r, plan, highs.get(r.task)) for r in of]
+        name: [
+            analyze(r, plan, highs.get(r.task), cells)
+            for r, cells in zip(of, of_cells[name], strict=True)
+        ]
         for name, of in runs.items()
     }
     ranges = _ranges(runs, analyses, lows, highs)
     counts = _resample(analyses, plan)
-    tests = _findings(runs, analyses, ranges, plan)
+    tests = _findings(of_cells, analyses, ranges, plan)
     flat = list(chain.from_iterable(analyses.values()))
+    pooled = pool(analyses, ranges, counts, plan)
+    pairs = _pairs(analyses, counts, plan)
+    caveats = [
+        *_of_normalized(records),
+        *_of_ranges(flat, ranges),
+        *_of_missing_tasks(flat, ranges),
+        *_of_sizes(flat),
+        *_of_lengths(flat),
+        *_of_grids(runs, of_cells),
+        *_of_pooled(pooled, len(tasks), plan),
+        *_of_resolution(flat, tests, plan),
+        *explain_intervals(pairs, tests, plan),
+    ]
     return Comparison(
         algorithms=algorithms,
         tasks=tasks,
         analyses=flat,
         ranges=ranges,
-        pooled=pool(analyses, ranges, counts, plan),
-        pairs=_pairs(analyses, counts, plan),
+        pooled=pooled,
+        pairs=pairs,
         findings=tests,
-        caveats=_caveats(flat, ranges, tests, plan),
+        caveats=caveats,
     )
 
 
@@ -149,8 +175,15 @@ def check_references(
             )
 
 
-def _as_float64(runs: Runs) -> Runs:
-    return runs._replace(curves=np.asarray(runs.curves, np.float64))
+def _on_one_grid(
+    runs: Mapping[str, Sequence[Runs]],
+) -> dict[str, list[Runs]]:
+    """Return the runs with as many points on each task for all algorithms."""
+    by_task = map(on_one_grid, zip(*runs.values(), strict=True))
+    return {
+        name: list(of)
+        for name, of in zip(runs, zip(*by_task, strict=True), strict=True)
+    }
 
 
 def _ranges(
@@ -219,8 +252,7 @@ def _findings(
     plan: Plan,
 ) -> list[Finding]:
     of: dict[str, list[Levels]] = {
-        name: [levels(r.env_steps, r.curves, plan.definition) for r in records]
-        for name, records in runs.items()
+        name: [_levels(r, plan) for r in records] for name, records in runs.items()
     }
     found = [
         finding
@@ -236,22 +268,67 @@ def _findings(
     return correct(found, plan)
 
 
-def _caveats(
-    analyses: Sequence[Analysis],
-    ranges: Mapping[str, Range],
-    tests: Sequence[Finding],
-    plan: Plan,
+def _levels(runs: Runs, plan: Plan) -> Levels:
+    return levels(runs.env_steps, runs.curves, plan.definition, filled(runs))
+
+
+def _of_grids(
+    runs: Mapping[str, Sequence[Runs]], of_cells: Mapping[str, Sequence[Runs]]
 ) -> list[str]:
-    return [
-        *_of_ranges(ranges),
-        *_of_missing_tasks(analyses, ranges),
-        *_of_sizes(analyses),
-        *_of_lengths(analyses),
-        *_of_resolution(analyses, tests, plan),
-    ]
+    """Where curves have fewer points for their cells than they were logged with."""
+    found = []
+    for i, first in enumerate(next(iter(runs.values()))):
+        points = {name: len(of[i].env_steps) for name, of in runs.items()}
+        finer = [name for name in runs if of_cells[name][i] is not runs[name][i]]
+        if finer:
+            least = len(of_cells[finer[0]][i].env_steps)
+            each = ", ".join(f"{name} {count:,}" for name, count in points.items())
+            found.append(
+                f"On {first.task} curves have different numbers of points ({each}): "
+                f"for dispersion and risk all have {least:,}, means of bins. In a "
+                f"report of its own an algorithm may have other numbers there."
+            )
+    return found
 
 
-def _of_ranges(ranges: Mapping[str, Range]) -> list[str]:
+def _of_pooled(pooled: Pooled, tasks: int, plan: Plan) -> list[str]:
+    """Resamples without an aggregate of all tasks; of one task its analysis tells."""
+    if tasks == 1:
+        return []
+    missing = {
+        f"{title(aggregate)} of {name} over all tasks": count
+        for name, of in pooled.lacking.items()
+        for aggregate, count in of.items()
+    }
+    return of_resamples(missing, plan.num_resamples)
+
+
+def _of_normalized(records: Sequence[Runs]) -> list[str]:
+    """Tasks whose returns were normalised before they were read."""
+    known = _normalized_tasks(records)
+    some = dict.fromkeys(runs.task for runs in records if runs.normalized)
+    mixed = [task for task in some if task not in known]
+    found = []
+    if known:
+        found.append(
+            f"The returns on {', '.join(known)} are normalised by what was read: 0 "
+            f"counts as 0 and 1 as 1, where nothing else was given."
+        )
+    if mixed:
+        found.append(
+            f"On {', '.join(mixed)} the returns of some algorithms are normalised by "
+            f"what was read, those of others are not: they do not compare."
+        )
+    return found
+
+
+def _normalized_tasks(records: Sequence[Runs]) -> list[str]:
+    """Return the tasks on which the returns of all algorithms are normalised."""
+    raw = {runs.task for runs in records if not runs.normalized}
+    return [t for t in dict.fromkeys(runs.task for runs in records) if t not in raw]
+
+
+def _of_ranges(analyses: Sequence[Analysis], ranges: Mapping[str, Range]) -> list[str]:
     found = []
     none = [task for task, of in ranges.items() if np.isnan(of.low)]
     measured = [t for t, of in ranges.items() if not of.given and t not in none]
@@ -261,11 +338,19 @@ def _of_ranges(ranges: Mapping[str, Range]) -> list[str]:
             f"or where the best runs end) is no higher than what counts as 0 (given, "
             f"or where runs begin). Left out of everything normalised."
         )
+    curved = {a.task for a in analyses if a.num_points > 1}
+    final = [task for task in measured if task not in curved]
+    if final:
+        found.append(
+            f"On {', '.join(final)} there are final returns only. Where an end of "
+            f"their range was not given, it is measured on them: their median counts "
+            f"as 0, their 95th percentile as 1. Scores that were normalised before are "
+            f"normalised again."
+        )
     if measured:
         found.append(
             f"The range of final returns on {', '.join(measured)} is measured, at "
-            f"least at one end, and depends on the algorithms compared: normalised "
-            f"numbers do not compare with those of another comparison."
+            f"least at one end, and depends on the algorithms compared: {MEASURED}"
         )
     return found
 
@@ -321,12 +406,10 @@ def _of_resolution(
             needed = math.ceil(times / plan.level * (1 - 1e-9)) - 1
             found.append(
                 f"{count} tests of {name} are corrected together, and made with as few "
-                f"as {permutations:,} permutations: a single difference cannot be "
-                f"found; with {needed:,} it could."
+                f"as {permutations:,} permutations: a difference in only one of them "
+                f"cannot be found; with {needed:,} it could."
             )
-        if of_scores and count:
-            found += _of_few_dealings(analyses, times, plan)
-    return found
+    return [*found, *_of_few_runs(analyses, list(filter(is_of_scores, made)), plan)]
 
 
 def _times(tests: int, plan: Plan) -> float:
@@ -338,18 +421,91 @@ def _times(tests: int, plan: Plan) -> float:
     return float(corrected(p_values, plan.correction)[0]) / least
 
 
-def _of_few_dealings(
-    analyses: Sequence[Analysis], times: float, plan: Plan
+def _of_few_runs(
+    analyses: Sequence[Analysis], made: Sequence[Finding], plan: Plan
 ) -> list[str]:
-    """Where runs can be dealt in too few ways, however often they are."""
+    """Return the tasks on which no data could show a difference in final returns.
+
+    All tests may have their least p value at once, as where all runs of one algorithm
+    end above all of the next, so that these are what is corrected.
+    """
+    sizes = {(a.algorithm, a.task): len(a.scores) for a in analyses}
+    least = corrected(
+        np.array([_least_p_value(test, sizes, plan) for test in made]), plan.correction
+    )
     found = []
     for task in dict.fromkeys(a.task for a in analyses):
-        n, m = sorted(len(a.scores) for a in analyses if a.task == task)[-2:]
-        ways = math.comb(n + m, n)
-        # Of as many runs each, every dealing has one that is its reverse.
-        if times * (2 if n == m else 1) / ways > plan.level * (1 + 1e-9):
+        of_task = [p for p, t in zip(least, made, strict=True) if t.task == task]
+        if of_task and min(of_task) > plan.level * (1 + 1e-9):
+            n, m = sorted(size for (_, t), size in sizes.items() if t == task)[-2:]
             found.append(
                 f"On {task} there are too few runs for a difference to be found: "
-                f"{n + m} can be dealt to two algorithms in {ways:,} ways only."
+                f"{n + m} can be dealt to two algorithms in {math.comb(n + m, n):,} "
+                f"ways only."
             )
     return found
+
+
+def _least_p_value(
+    test: Finding, sizes: Mapping[tuple[str, str], int], plan: Plan
+) -> float:
+    """Return the p value of the most extreme data, on average over permutations.
+
+    A permutation of the runs is as extreme as the data if it is the data itself. So is
+    the one that exchanges best and worst: by ranks always, by tails where both
+    algorithms have equally many runs. Over all tasks it must be so on each of them.
+    """
+    tasks = {task for _, task in sizes} if test.task is None else {test.task}
+    ways, alike = 1, True
+    for task in tasks:
+        n, m = sizes[test.first, task], sizes[test.second, task]
+        ways *= math.comb(n + m, n)
+        alike &= n == m
+    extreme = 2 if test.measure == SCORE or alike else 1
+    return (1 + plan.num_permutations * extreme / ways) / (1 + plan.num_permutations)
+
+
+def explain_intervals(
+    pairs: Sequence[Pair], tests: Sequence[Finding], plan: Plan
+) -> list[str]:
+    """Return why an interval of P(first is better) contradicts the test beside it.
+
+    Args:
+        pairs: each two algorithms.
+        tests: theirs, corrected.
+        plan: level of the tests.
+
+    Returns:
+        A sentence for each reason, with the pairs and tasks that it is about.
+    """
+    by = {(t.first, t.second, t.task): t for t in tests if t.measure == SCORE}
+    by_correction, by_method = [], []
+    for pair in pairs:
+        chances = {**pair.improvement, None: pair.overall_improvement}
+        for task, chance in chances.items():
+            test = by.get((pair.first, pair.second, task))
+            if test is None or np.isnan(test.corrected) or np.isnan(chance.low):
+                continue
+            apart = bool(chance.low > 0.5 or chance.high < 0.5)
+            if apart == (test.corrected <= plan.level):
+                continue
+            which = f"{pair.first} and {pair.second} {_on(task)}"
+            corrects = apart and test.p_value <= plan.level
+            (by_correction if corrects else by_method).append(which)
+    start = "The interval of P(first is better) and the test do not agree on"
+    found = []
+    if by_correction:
+        found.append(
+            f"{start} {'; '.join(by_correction)}: p values are corrected for the "
+            f"number of tests, intervals are not. The test decides."
+        )
+    if by_method:
+        found.append(
+            f"{start} {'; '.join(by_method)}: one is a bootstrap's, the other is of "
+            f"permutations, and near the limit they may differ. The test decides."
+        )
+    return found
+
+
+def _on(task: str | None) -> str:
+    return "over all tasks" if task is None else f"on {task}"

@@ -5,6 +5,8 @@ A NaN says that nothing was observed at that time (no episode ended).
 
 import math
 
+import numpy as np
+
 from purejaxppo.reliability.arrays import Array, as_floating, mean_where
 
 
@@ -61,31 +63,38 @@ def final_performance(curves: Array, fraction: float = 0.1) -> Array:
     return xp.where(xp.any(observed, axis=-1), average, last)
 
 
-def binned(curves: Array, width: int) -> Array:
-    """Return the means of the observations in successive bins of `width` points.
+def thinned(
+    env_steps: np.ndarray, curves: np.ndarray, points: int = 100
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return curves of few points for a picture: means of equally many in a row.
+
+    Where they cannot be equally many, some bins hold one point more, and none less: in
+    a bin of few points few runs have an observation, and statistics over runs jump.
 
     Args:
-        curves: `[..., time]`, NaN where nothing was observed.
-        width: at least 1, static: points of a bin; the last bin may hold fewer.
+        env_steps: `[time]`.
+        curves: `[runs, time]`, NaN where nothing was observed.
+        points: the most there are to be, at least 1.
 
     Returns:
-        `[..., ceil(time / width)]`, NaN for a bin without an observation.
+        The last step of each bin `[bins]` and the means of the observations in it
+        `[runs, bins]`, NaN without one; all as it is if there are no more points.
 
     Raises:
-        ValueError: `width` is below 1, or there is no time.
+        ValueError: `points` is below 1, or there is no time.
     """
-    if width < 1:
-        raise ValueError(f"Expected width to be at least 1, got {width!r}.")
-    xp, curves = as_floating(curves)
+    if points < 1:
+        raise ValueError(f"points={points!r} must be at least 1.")
     check_time(curves)
-    bins = math.ceil(curves.shape[-1] / width)
-    lack = bins * width - curves.shape[-1]
-    filler = xp.full((*curves.shape[:-1], lack), math.nan, dtype=curves.dtype)
-    split = xp.concat((curves, filler), axis=-1)
-    split = xp.reshape(split, (*curves.shape[:-1], bins, width))
-    observed = xp.logical_not(xp.isnan(split))
-    average = mean_where(split, observed, axis=-1)
-    return xp.where(xp.any(observed, axis=-1), average, math.nan)
+    time = len(env_steps)
+    bins = time // math.ceil(time / points)
+    stop = np.arange(1, bins + 1) * time // bins
+    start = np.concatenate([[0], stop[:-1]])
+    seen = ~np.isnan(curves)
+    count = np.add.reduceat(seen, start, axis=-1, dtype=int)
+    total = np.add.reduceat(np.where(seen, curves, 0), start, axis=-1)
+    means = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return env_steps[stop - 1], means
 
 
 def entropy_collapsed(

@@ -11,11 +11,20 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from purejaxppo.reliability.arrays import Array, as_floating, gap
+from purejaxppo.reliability.arrays import Array, as_floating, gap, mean_where
 
 Method: TypeAlias = Literal["percentile", "basic", "bc", "bca"]
 
 METHODS = ("percentile", "basic", "bc", "bca")
+
+LACKING = 0.05
+"""The largest share of resamples that an interval may leave out.
+
+Where some runs lack a score, a resample may draw too few that have one, for a tail for
+instance. The interval is then that of the other resamples. With at most 5 % left out, a
+95 % interval still holds 90 % of all resamples (0.95 x 0.95); with more it would be
+called by a confidence that it does not have.
+"""
 
 CHUNK = 64
 """Resamples at once, which bounds the memory; more are slower, out of the cache."""
@@ -110,7 +119,8 @@ def bootstrap(
     """Return a statistic of all runs, and its confidence interval over resamples.
 
     With θ the statistic of all runs, θ* those of B resamples, q their quantiles and
-    a = (1 - confidence) / 2:
+    a = (1 - confidence) / 2. Resamples without the statistic are left out, up to a
+    share of `LACKING`.
 
     - percentile: [q(a), q(1 - a)];
     - basic: [2 θ - q(1 - a), 2 θ - q(a)];
@@ -128,8 +138,9 @@ def bootstrap(
         method: as above.
 
     Returns:
-        `[...]` each; both ends are NaN where all runs or a resample have no statistic,
-        or for bca all runs but one.
+        `[...]` each; both ends are NaN where all runs together have no statistic, or
+        more than `LACKING` of the resamples have none, or for bca of the sets of
+        all runs but one.
 
     Raises:
         ValueError: an argument is out of range.
@@ -151,8 +162,36 @@ def bootstrap(
     low, high = (_quantile(values, level) for level in levels)
     if method == "basic":
         low, high = 2 * estimate - high, 2 * estimate - low
-    known = xp.logical_not(xp.isnan(estimate))
+    known = xp.logical_not(xp.isnan(estimate)) & _enough(values)
     return Interval(estimate, *(xp.where(known, x, xp.nan) for x in (low, high)))
+
+
+def lacking(statistic: Statistic, counts: Sequence[Array]) -> Array:
+    """Return how many resamples have no statistic, and enter no interval.
+
+    Args:
+        statistic: see `bootstrap`.
+        counts: of each sample, from `resample`.
+
+    Returns:
+        `[...]` integers; all resamples where all runs together have none.
+    """
+    estimate = statistic(*(c[..., :1] * 0 + 1 for c in counts))[..., 0]
+    xp, values = as_floating(in_chunks(statistic, counts))
+    missing = xp.sum(xp.astype(xp.isnan(values), int), axis=-1)
+    return xp.where(xp.isnan(estimate), values.shape[-1], missing)
+
+
+def most_lacking(num_resamples: int) -> int:
+    """Return how many of so many resamples an interval may leave out."""
+    return int(LACKING * num_resamples + 1e-9)
+
+
+def _enough(values: Array) -> Array:
+    """Return where so few `[..., resamples]` are NaN that they may be left out."""
+    xp = values.__array_namespace__()
+    missing = xp.sum(xp.astype(xp.isnan(values), int), axis=-1)
+    return missing <= most_lacking(values.shape[-1])
 
 
 def in_chunks(statistic: Statistic, counts: Sequence[Array]) -> Array:
@@ -182,12 +221,14 @@ def _shifted(
     estimate: Array, values: Array, tails: Sequence[float], bend: Array | float
 ) -> list[Array]:
     """The levels of bc, and of bca with an acceleration."""
-    xp, size = values.__array_namespace__(), values.shape[-1]
+    xp = values.__array_namespace__()
+    known = xp.logical_not(xp.isnan(values))
+    size = xp.maximum(xp.sum(xp.astype(known, values.dtype), axis=-1), 1)
     # What is equal but for rounding is not below.
     size_of = xp.max(xp.where(xp.isfinite(values), xp.abs(values), 0), axis=-1)
     slack = float(xp.finfo(values.dtype).eps) ** 0.75 * size_of
     below = xp.astype(values < (estimate - slack)[..., None], values.dtype)
-    share = xp.mean(below, axis=-1)
+    share = xp.sum(below, axis=-1) / size
     shift = _normal(xp).ndtri(xp.clip(share, 0.5 / size, 1 - 0.5 / size))
     levels = []
     for tail in tails:
@@ -201,10 +242,15 @@ def _shifted(
 
 
 def _quantile(values: Array, level: Array) -> Array:
-    """The linear quantile over the last axis, at a level `[...]` of its own each."""
+    """The linear quantile over the last axis, at a level `[...]` of its own each.
+
+    NaN has no rank: it is left out.
+    """
     xp = values.__array_namespace__()
-    ranked, last = xp.sort(values, axis=-1), values.shape[-1] - 1
-    missing = xp.isnan(ranked[..., -1]) | xp.isnan(level)
+    ranked = xp.sort(values, axis=-1)  # NaN last.
+    last = xp.sum(xp.astype(xp.logical_not(xp.isnan(values)), int), axis=-1) - 1
+    missing = (last < 0) | xp.isnan(level)
+    last = xp.maximum(last, 0)
     position = xp.where(missing, 0, level * last)
     place = xp.astype(xp.floor(position), int)
     below, above = (
@@ -225,8 +271,7 @@ def _acceleration(statistic: Statistic, counts: Sequence[Array]) -> Array:
         ones[i] -= left_out.reshape(size, *(1,) * (sample.ndim - 2), size)
         kind = sample.__array_namespace__()
         without = in_chunks(statistic, [kind.asarray(c) for c in ones])
-        mean = without.__array_namespace__().mean(without, axis=-1, keepdims=True)
-        deviations.append((1 - 1 / size) * gap(mean, without))
+        deviations.append((1 - 1 / size) * _from_their_mean(without))
     xp = deviations[0].__array_namespace__()
     d = xp.concat(deviations, axis=-1)
     # In units of the largest: the cubes of small ones are 0 in float32.
@@ -234,6 +279,15 @@ def _acceleration(statistic: Statistic, counts: Sequence[Array]) -> Array:
     d = d / xp.where(most == 0, 1, most)
     squares = xp.sum(d**2, axis=-1)
     return xp.sum(d**3, axis=-1) / (6 * xp.where(squares == 0, 1, squares) ** 1.5)
+
+
+def _from_their_mean(without: Array) -> Array:
+    """Return the mean less each; all NaN unless `_enough` are known, else 0 for NaN."""
+    xp = without.__array_namespace__()
+    known = xp.logical_not(xp.isnan(without))
+    mean = mean_where(without, known, axis=-1)[..., None]
+    apart = xp.where(known, gap(mean, without), 0)
+    return xp.where(_enough(without)[..., None], apart, xp.nan)
 
 
 def _normal(xp: Any) -> Any:

@@ -12,10 +12,15 @@ from typing import NamedTuple
 import numpy as np
 
 from purejaxppo.reliability import aggregates
-from purejaxppo.reliability.analysis import Analysis, Plan, score_statistics
+from purejaxppo.reliability.analysis import (
+    Analysis,
+    Plan,
+    score_statistics,
+    some_lacking,
+)
 from purejaxppo.reliability.arrays import Array
 from purejaxppo.reliability.comparisons import mean_ranks
-from purejaxppo.reliability.intervals import Interval, bootstrap
+from purejaxppo.reliability.intervals import Interval, Statistic, bootstrap, lacking
 from purejaxppo.reliability.scores import normalized, performance_profile
 
 THRESHOLDS = 101
@@ -44,12 +49,15 @@ class Pooled(NamedTuple):
         thresholds: `[thresholds]` normalised final returns of the profiles.
         profiles: algorithm -> share of runs above each, `[thresholds]`.
         ranks: algorithm -> mean rank of its runs, 1 is best.
+        lacking: algorithm -> aggregate -> how many resamples have no such number, and
+            are left out of its interval; only of those that lack in some.
     """
 
     aggregates: dict[str, dict[str, Interval]]
     thresholds: np.ndarray
     profiles: dict[str, Interval]
     ranks: dict[str, Interval]
+    lacking: dict[str, dict[str, int]]
 
 
 def pool(
@@ -86,6 +94,9 @@ def pool(
             for name in scores
         },
         ranks=rank_intervals(raw, counts, plan.confidence),
+        lacking={
+            name: lacking_pooled(scores[name], counts[name], plan) for name in scores
+        },
     )
 
 
@@ -168,17 +179,43 @@ def pooled_intervals(
     Returns:
         Name -> scalars.
     """
-    statistics = dict(score_statistics(plan.alpha, target=1.0))
-    found = {}
-    for name, of in statistics.items():
+    return {
+        name: bootstrap(statistic, counts, plan.confidence)
+        for name, statistic in _pooled_statistics(scores, plan).items()
+    }
+
+
+def lacking_pooled(
+    scores: Sequence[np.ndarray], counts: Sequence[np.ndarray], plan: Plan
+) -> dict[str, int]:
+    """Return how many resamples lack one of the `pooled_intervals`, and not all do.
+
+    Args:
+        scores: `[runs]` normalised, of each task.
+        counts: `[runs, resamples]` of each task.
+        plan: share of the tail.
+    """
+    if not any(np.isnan(score).any() for score in scores):
+        return {}
+    found = {
+        name: int(lacking(statistic, counts))
+        for name, statistic in _pooled_statistics(scores, plan).items()
+    }
+    return some_lacking(found, plan)
+
+
+def _pooled_statistics(
+    scores: Sequence[np.ndarray], plan: Plan
+) -> dict[str, Statistic]:
+    statistics = {}
+    for name, of in score_statistics(plan.alpha, target=1.0).items():
         over_tasks = aggregates.median if name == "median" else aggregates.mean
-        statistic = (
+        statistics[name] = (
             partial(_of_means, over_tasks, scores)
             if name in ("median", "mean")
             else partial(_of_pool, of, scores)
         )
-        found[name] = bootstrap(statistic, counts, plan.confidence)
-    return found
+    return statistics
 
 
 def profile(

@@ -18,6 +18,11 @@ class Runs(NamedTuple):
             nobody recorded it.
         rollouts: `[runs, episodes]` returns of each run's final policy; `None` if there
             was no evaluation.
+        gaps: whether runs have no row at some of the steps, as in a log with a row an
+            episode: a NaN between two observations then stands for the one before it
+            where values are to count by steps; see `grids.filled`.
+        normalized: whether the returns were normalised before they were read, so that 0
+            and 1 are what they are to be compared with.
     """
 
     algorithm: str
@@ -27,6 +32,8 @@ class Runs(NamedTuple):
     seeds: np.ndarray
     finite: np.ndarray | None = None
     rollouts: np.ndarray | None = None
+    gaps: bool = False
+    normalized: bool = False
 
 
 def check_runs(runs: Runs) -> Runs:

@@ -1,6 +1,5 @@
 """From a study's results to a short report: `report.md`, a picture of each curve."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,10 +8,10 @@ import numpy as np
 
 from purejaxppo.reliability import (
     Summary,
-    binned,
     entropy_collapsed,
     markdown,
     summarize,
+    thinned,
 )
 from purejaxppo.study.results import runs_of_setting
 
@@ -94,11 +93,9 @@ def draw(path: Path, dataset: "xarray.Dataset", metric: str, alpha: float) -> No
     """
     from purejaxppo.reliability import plots
 
-    width = math.ceil(dataset.sizes["update"] / POINTS)
-    ends = np.arange(width, dataset.sizes["update"] + width, width) - 1
+    curves = dataset[metric].values.astype(np.float64)
     figure = plots.learning_curve(
-        dataset["env_steps"].values[np.minimum(ends, dataset.sizes["update"] - 1)],
-        binned(dataset[metric].values.astype(np.float64), width),
+        *thinned(dataset["env_steps"].values, curves, POINTS),
         alpha=alpha,
         title=f"{dataset.attrs['env']}, {dataset.sizes['run']} runs",
         ylabel=CURVES[metric][0],

@@ -86,7 +86,7 @@ def _subtitle(comparison: Comparison, metric: str) -> str:
 
 def caveats_of(sources: Sequence[Source], comparison: Comparison) -> list[Caveat]:
     """Return all that is to be warned of, and of which runs."""
-    found = [(line, "") for line in comparison.caveats]
+    found = [(with_advice(line), "") for line in comparison.caveats]
     found += [(note, str(s.path)) for s in sources for note in s.notes]
     source_of = {(r.algorithm, r.task): s for s in sources for r in s.records}
     for analysis in comparison.analyses:

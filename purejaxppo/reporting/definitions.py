@@ -7,6 +7,8 @@ from purejaxppo.reliability.analysis import Plan
 from purejaxppo.reliability.caveats import INTERVAL_RUNS
 from purejaxppo.reliability.cells import Definition
 from purejaxppo.reliability.filters import ORDER
+from purejaxppo.reliability.grids import POINTS
+from purejaxppo.reliability.intervals import LACKING
 from purejaxppo.reliability.pooling import Range
 from purejaxppo.reporting.words import cell_title, listed, number, percent
 
@@ -55,8 +57,17 @@ def general(plan: Plan) -> dict[str, str]:
     tail = 100 * (1 - plan.confidence) / 2
     return {
         "final return": (
-            "Of a run: the mean of its observations in the last tenth of its points; "
-            "its last observation if there is none."
+            "Of a run: the mean of its observations in the last tenth of its points, "
+            "which are equally spaced in environment steps; its last observation if "
+            "there is none."
+        ),
+        "points of a curve": (
+            f"As the runs were logged, where they all were at the same, equally spaced "
+            f"steps, as a study's updates are. Otherwise {POINTS} bins of equal width "
+            f"from step 0 to the last one, each the mean of the rows in it; for curve "
+            f"range, drawdowns and pictures an empty bin has the last value before it, "
+            f"unless the run has ended. Cells of a comparison are made of equally many "
+            f"points for all algorithms on a task, those of the coarsest curve."
         ),
         "runs": (
             "Runs without a final return (NaN) are counted, enter no aggregate, and "
@@ -68,7 +79,8 @@ def general(plan: Plan) -> dict[str, str]:
             f"{percent(plan.confidence)} confidence: from the {tail:g} % to the "
             f"{100 - tail:g} % quantile of the number over {plan.num_resamples:,} "
             f"samples of as many runs, drawn with replacement (bootstrap, seed "
-            f"{plan.seed}). It is missing where one of these samples lacks the number."
+            f"{plan.seed}). Samples that lack the number are left out; where more than "
+            f"{100 * LACKING:g} % of them do, the interval is missing."
         ),
         "curve range": (
             "Of a run: the 95th percentile of its observations less the first of them. "

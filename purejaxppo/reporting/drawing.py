@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from purejaxppo.reliability.curves import binned
+from purejaxppo.reliability.curves import thinned
+from purejaxppo.reliability.grids import filled, on_regular_grid
 from purejaxppo.reliability.intervals import Interval
 from purejaxppo.reliability.records import Runs
 from purejaxppo.reporting.briefly import POINTS
@@ -75,11 +76,10 @@ def improvement(key: str, names: Sequence[str], probabilities: np.ndarray) -> st
 
 
 def smoothed(runs: Runs) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and curves as means of at most `POINTS` time bins, as in `briefly.draw`."""
-    width = -(-len(runs.env_steps) // POINTS)
-    ends = np.arange(width, len(runs.env_steps) + width, width) - 1
-    steps = np.asarray(runs.env_steps)[np.minimum(ends, len(runs.env_steps) - 1)]
-    return steps, binned(np.asarray(runs.curves, np.float64), width)
+    """Return steps and curves of at most `POINTS` points, as they are drawn."""
+    runs = on_regular_grid(runs)
+    curves = np.asarray(filled(runs), np.float64)
+    return thinned(np.asarray(runs.env_steps), curves, POINTS)
 
 
 def _svg(key: str, figure: Any) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from purejaxppo.reliability.caveats import NO_ROLLOUTS, NO_UNITS
+from purejaxppo.reliability.comparing import MEASURED
 from purejaxppo.reporting.models import Caveat, Page
 from purejaxppo.reporting.sources import Source
 
@@ -57,19 +58,26 @@ def gathered(
     ]
 
 
-def with_advice(caveat: str, source: Source, directory: str = "") -> str:
+def with_advice(caveat: str, source: Source | None = None, directory: str = "") -> str:
     """Return a warning with what can be done about it, if there is a command for it.
 
     Args:
         caveat: a sentence of `reliability.caveats`.
-        source: of the runs; only a study can be evaluated, and from the command line
-            only one that was given no Python objects.
+        source: of the runs, if they are of one; only a study can be evaluated, and from
+            the command line only one that was given no Python objects.
         directory: what the study's is called; its path if empty.
     """
     if caveat.endswith(NO_UNITS):
         return f"{caveat} `--cell-units return` gives them in those of the return."
-    is_study = source.config and not source.environment.get("objects")
-    if caveat.endswith(NO_ROLLOUTS) and is_study:
+    if caveat.endswith(MEASURED):
+        return (
+            f"{caveat} `--baseline SCORE --target SCORE` give the returns that count "
+            "as 0 and 1; for scores that are normalised already, `--baseline 0 "
+            "--target 1`."
+        )
+    if source is None or not caveat.endswith(NO_ROLLOUTS):
+        return caveat
+    if source.config and not source.environment.get("objects"):
         where = directory or shlex.quote(str(source.path))
         return f"{caveat} `purejaxppo evaluate {where}` makes them."
     return caveat

@@ -7,7 +7,8 @@ import numpy as np
 
 from purejaxppo.labels import cell, label, shown
 from purejaxppo.reliability import Summary, aggregates, summarize
-from purejaxppo.reliability.analysis import Plan, score_intervals
+from purejaxppo.reliability.analysis import Plan, lacking_scores, score_intervals
+from purejaxppo.reliability.caveats import of_resamples, title
 from purejaxppo.reliability.curves import final_performance
 from purejaxppo.reliability.intervals import Interval
 from purejaxppo.reporting.words import counted
@@ -43,6 +44,7 @@ class Ranked(NamedTuple):
         scores: `[runs]` final returns.
         summary: of them.
         intervals: of `iqm`, `mean`, `median` and `cvar`, over runs.
+        lacking: what is left out of them, see `analysis.lacking_scores`.
     """
 
     number: int
@@ -50,6 +52,7 @@ class Ranked(NamedTuple):
     scores: np.ndarray
     summary: Summary
     intervals: dict[str, Interval]
+    lacking: dict[str, int]
 
 
 def rank(dataset: "xarray.Dataset", plan: Plan, by: str = "iqm") -> list[Ranked]:
@@ -118,6 +121,7 @@ def _ranked(
         scores=scores,
         summary=summarize(curves, runs["finite"].values, plan.alpha),
         intervals=score_intervals(scores, plan),
+        lacking=lacking_scores(scores, plan),
     )
 
 
@@ -136,6 +140,7 @@ def write_sweep(
         title,
         _how(ranked, plan, by),
         "\n".join(lines),
+        *_of_resamples(ranked, plan),
         f"![{SWEEP}]({SWEEP}.png)",
     ]
     (directory / f"{SWEEP}.md").write_text("\n\n".join(parts) + "\n", "utf-8")
@@ -160,12 +165,13 @@ def render_sweep(
     from rich.text import Text
 
     more = len(ranked) - SHOWN
+    notes = [f"and {more} more in {SWEEP}.csv"] if more > 0 else []
     table = Table(
         title=Text(
             f"{env}: {counted(len(ranked), 'setting')}. {_how(ranked, plan, by)}"
         ),
         title_justify="left",
-        caption=Text(f"and {more} more in {SWEEP}.csv" if more > 0 else ""),
+        caption=Text("\n".join([*notes, *_of_resamples(ranked, plan)])),
     )
     best, names = ranked[:SHOWN], _columns(ranked, plan)[-4:]
     # The tail's interval has no room here.
@@ -222,6 +228,17 @@ def _how(ranked: list[Ranked], plan: Plan, by: str) -> str:
         f"interval over runs.{told if missing else ''} The best of many is best by "
         "luck, too: train it again with other seeds before you say how good it is."
     )
+
+
+def _of_resamples(ranked: list[Ranked], plan: Plan) -> list[str]:
+    """Of the two numbers whose intervals are shown."""
+    missing = {
+        f"{title(name)} of #{one.number}": one.lacking[name]
+        for one in ranked
+        for name in ("iqm", "cvar")
+        if name in one.lacking
+    }
+    return of_resamples(missing, plan.num_resamples)
 
 
 def _columns(ranked: list[Ranked], plan: Plan) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from purejaxppo.reliability.caveats import title
 from purejaxppo.reliability.intervals import Interval
 
 NOTHING = "n/a"
@@ -122,7 +123,7 @@ def cell_title(name: str) -> str:
     >>> cell_title("short_term_risk"), cell_title("risk_across_runs")
     ('short-term risk', 'risk across runs')
     """
-    return name.replace("_term", "-term").replace("_", " ")
+    return title(name)
 
 
 def spans(values: Iterable[int]) -> str:
