@@ -20,6 +20,7 @@ LAYERS = [
     {
         "advantages",
         "cores",
+        "disk",
         "fields",
         "gradients",
         "initializers",

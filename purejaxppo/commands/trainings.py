@@ -15,6 +15,7 @@ from purejaxppo.commands.grids import parse_tables
 from purejaxppo.commands.options import Positional, given_fields, needed, option
 from purejaxppo.commands.planning import confirm, render_plan
 from purejaxppo.commands.progress import StudyProgress, shown_warnings
+from purejaxppo.commands.screen import make_console
 from purejaxppo.config import Config
 from purejaxppo.fields import FieldError, replace
 from purejaxppo.interchange.studies import incomplete
@@ -30,6 +31,7 @@ from purejaxppo.study import Means, Plan, Study, hosts, store
 from purejaxppo.study.grids import Setting, from_tables
 from purejaxppo.study.groups import configured
 from purejaxppo.study.loading import read_study
+from purejaxppo.study.trust import check_code, needs_trust
 from purejaxppo.tuning.claims import check_no_search
 
 Texts = tyro.conf.UseAppendAction[tuple[str, ...]]
@@ -79,6 +81,8 @@ class Wanted:
     """A published system's hyperparameters (see `purejaxppo list presets`)."""
     config: Annotated[Path | None, option("FILE", "none")] = None
     """A study's config.toml: the same study again, but for what is given here."""
+    trust_code: bool = False
+    """Import the environment that --config names, also if it may have come with it."""
 
 
 @dataclasses.dataclass
@@ -131,6 +135,8 @@ class Resume(Using):
 
     directory: Annotated[Positional[Path], needed("DIR")] = Path()
     """The study's directory."""
+    trust_code: bool = False
+    """Import the environment that the study names, also if it may have come with it."""
 
 
 def run_train(command: Train) -> int:
@@ -146,7 +152,7 @@ def run_sweep(command: Sweep) -> int:
 def run_resume(command: Resume) -> int:
     """Go on with the study in a directory."""
     check_alpha(command.alpha)
-    study = read_study(command.directory, env=None, env_params=None, network=None)
+    study = read_study(command.directory, trust_code=command.trust_code)
     _use_machine(command)
     return _train(command, study, overwrite=False, resume=True)
 
@@ -199,7 +205,7 @@ def make_job(
 
     Raises:
       ValueError: both are given; the file is a directory; a field is unknown or out of
-        range; or no environment is given.
+        range; or no environment is given, or by the file, and is code of others.
     """
     preset = command.preset
     if path is not None and preset is not None:
@@ -211,6 +217,8 @@ def make_job(
     env = command.env or job.env
     if not env:
         raise ValueError("Expected an environment, such as CartPole-v1, got none.")
+    if command.env is None and path is not None:
+        check_code(env, path, command.trust_code)
     given = {"num_seeds": command.num_seeds, "seed": command.seed}
     fields, settings = given_fields(command), settings or job.settings
     for name in fields:
@@ -275,7 +283,7 @@ def _means(command: Using) -> Means:
 
 def _dry_run(study: Study, means: Means) -> int:
     """Show the plan of a study."""
-    console = Console(quiet=not hosts.is_first())
+    console = make_console(quiet=not hosts.is_first())
     _show_groups(study, console)
     console.print(render_plan(study, study.plan(means)))
     return 0
@@ -292,7 +300,7 @@ def _show_groups(study: Study, console: Console) -> None:
 
 def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> int:
     """Train a study, show and write what came out."""
-    console = Console(quiet=not hosts.is_first())
+    console = make_console(quiet=not hosts.is_first())
     directory = Path(study.output or "")
     loggers = make_loggers(",".join(command.log))
     progress = StudyProgress(console)
@@ -328,7 +336,7 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
     else:
         total = sum(len(g.runs) * g.config.num_updates for g in study.groups)
         done = f"{dataset['updates'].values.sum() / total:.0%} of all updates"
-    goes_on = f"`purejaxppo resume {directory}` goes on"
+    goes_on = f"`{_resume_command(study)}` goes on"
     console.print(f"Stopped after {done}; {goes_on}.", highlight=False, soft_wrap=True)
     return stopping.STOPPED
 
@@ -341,8 +349,14 @@ def _told_if_stopped(progress: StudyProgress, study: Study) -> Iterator[None]:
     except KeyboardInterrupt:
         told = "Stopped before the training began."
         if progress.is_training:
-            told = f"Stopped; `purejaxppo resume {study.output}` goes on."
+            told = f"Stopped; `{_resume_command(study)}` goes on."
         raise KeyboardInterrupt(told) from None
+
+
+def _resume_command(study: Study) -> str:
+    output, env = Path(study.output or ""), study.job.env
+    trust = isinstance(study.env, str) and needs_trust(env, output / store.CONFIG)
+    return f"purejaxppo resume {output}{' --trust-code' if trust else ''}"
 
 
 def _show(console: Console, directory: Path, dataset: Any, command: Using) -> None:

@@ -15,6 +15,7 @@ from purejaxppo.commands import machine, stopping
 from purejaxppo.commands.grids import parse_fields
 from purejaxppo.commands.options import option
 from purejaxppo.commands.progress import StudyProgress, shown_warnings, stop
+from purejaxppo.commands.screen import make_console
 from purejaxppo.commands.trainings import Texts, Wanted, folder, make_job
 from purejaxppo.labels import label
 from purejaxppo.reporting.words import counted
@@ -72,7 +73,7 @@ def run_tune(command: Tune) -> int:
     """Search, confirm, show and write; returns the exit code."""
     search = make_search(command)
     machine.use_this_machine()
-    console = Console()
+    console = make_console()
     try:
         tuned = _run(search, console)
     except KeyboardInterrupt:

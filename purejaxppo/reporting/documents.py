@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from purejaxppo import disk
+
 PACKAGES = ("purejaxppo", "numpy", "scipy", "matplotlib")
 
 
@@ -44,4 +46,5 @@ def versions() -> dict[str, str]:
 
 def write_json(path: Path, document: dict[str, Any]) -> None:
     """Write a document whose values `plain` understands."""
-    path.write_text(json.dumps(plain(document), indent=1, allow_nan=False) + "\n")
+    text = json.dumps(plain(document), indent=1, allow_nan=False)
+    disk.write_text(path, f"{text}\n")

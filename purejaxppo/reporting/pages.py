@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from purejaxppo import disk
 from purejaxppo.reliability.caveats import NO_ROLLOUTS, NO_UNITS
 from purejaxppo.reporting.models import Caveat, Page
 
@@ -32,7 +33,7 @@ def write_page(path: Path, page: Page) -> None:
     )
     environment.filters["said"] = _said
     text = environment.get_template("page.html").render(page=page)
-    path.write_text(text, encoding="utf-8")
+    disk.write_text(path, text)
 
 
 def made_by(versions: dict[str, str]) -> str:
