@@ -120,14 +120,13 @@ def check_entry(path: Path, *, is_folder: bool, links_within: bool = False) -> N
 
 
 def _check_tree(folder: Path, top: Path | None) -> None:
-    for entry in os.scandir(folder):
-        path = Path(entry.path)
-        if entry.is_symlink():
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink():
             if top is None or not path.resolve().is_relative_to(top):
                 _refuse_link(path)
-        elif entry.is_dir():
+        elif path.is_dir():
             _check_tree(path, top)
-        elif not entry.is_file():
+        elif not path.is_file():
             raise ValueError(f"{path} is neither a file nor a folder.")
 
 

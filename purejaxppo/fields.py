@@ -29,6 +29,9 @@ BETWEEN: Rule = ("be in (0, 1)", lambda x: 0 < x < 1)
 ABOVE_1: Rule = ("be > 1", lambda x: x > 1)
 ANY: Rule = ("be finite", lambda x: True)
 
+LARGEST = 2**53
+"""Bound of whole numbers: floats hold no larger ones exactly."""
+
 
 def field(default: Any, rule: Rule, help: str) -> Any:
     """A dataclass field with the rule that its value must obey, and its help."""
@@ -111,6 +114,8 @@ def check(config: Any) -> None:
         if value is None or hasattr(value, "aval"):
             continue
         rule, holds = item.metadata["rule"]
+        if isinstance(value, int) and abs(value) >= LARGEST:
+            raise FieldError(owner, item.name, "be below 2^53", value)
         if isinstance(value, float | np.floating) and not math.isfinite(value):
             raise FieldError(owner, item.name, "be finite", value)
         if not holds(value):
@@ -337,8 +342,10 @@ def _coerce(value: Any, leaf: Leaf) -> Any:
     if isinstance(value, list):
         value = tuple(value)
     if isinstance(value, tuple) and typing.get_args(leaf.kind)[:1] == (float,):
-        return tuple(float(v) if isinstance(v, int) else v for v in value)
-    if isinstance(value, int) and not isinstance(value, bool) and float in options:
+        whole = [isinstance(v, int) and abs(v) < LARGEST for v in value]
+        return tuple(float(v) if w else v for v, w in zip(value, whole, strict=True))
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if is_whole and float in options and abs(value) < LARGEST:
         return float(value)
     return value
 

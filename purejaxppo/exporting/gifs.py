@@ -51,7 +51,7 @@ def write_gif(frames: Sequence["Image"], path: Path | str, fps: float) -> Path:
       `path`.
 
     Raises:
-      ValueError: there is no frame, or the path is a link.
+      ValueError: there is no frame, or the path is a link, or not writable.
       disk.WriteError: it could not be written.
     """
     if not frames:
@@ -62,5 +62,6 @@ def write_gif(frames: Sequence["Image"], path: Path | str, fps: float) -> Path:
         gif, "GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0
     )
     path = Path(path)
+    disk.check_file(path)
     disk.write_bytes(path, gif.getvalue())
     return path

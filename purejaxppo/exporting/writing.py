@@ -120,7 +120,7 @@ def _write(
     from safetensors.numpy import save
 
     directory.mkdir(parents=True)
-    disk.write_bytes(directory / files.PROGRAM, lowered.serialize())
+    disk.write_bytes(directory / files.PROGRAM, bytes(lowered.serialize()))
     named = {files.PARAMETERS: policy.params, files.MEMORY: policy.memory}
     for name, arrays in named.items():
         # The format has no strides: it takes the bytes as they lie.

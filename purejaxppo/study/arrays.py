@@ -53,7 +53,7 @@ ARRAY: Schema = {
 GROUP: Schema = {
     "zarr_format": whole(3, 4),
     "node_type": one_of("group"),
-    "attributes": ("a table", lambda x: isinstance(x, dict)),
+    "attributes": schemas.TABLE,
 }
 """`zarr.json` of all arrays together."""
 

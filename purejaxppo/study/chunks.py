@@ -179,7 +179,8 @@ def _left(folder: Path, update: int, tree: Any) -> bool:
     except OSError as error:
         why = disk.reason(error.__cause__ or error)
         warnings.warn(
-            f"No checkpoint in {folder}: {why}; the training goes on without it.",
+            f"No checkpoint: {folder} could not be written: {why}; the training goes "
+            "on without.",
             CheckpointWarning,
             stacklevel=3,
         )

@@ -34,6 +34,7 @@ def _is_scalar(value: Any) -> bool:
 
 
 ANY: Rule = ("anything", lambda x: True)
+TABLE: Rule = ("a table", lambda x: isinstance(x, dict))
 TEXT: Rule = ("a text of characters that all print", _is_text)
 NAME: Rule = ("a name of characters that all print", _is_name)
 SECONDS: Rule = (
@@ -135,8 +136,9 @@ JOB: Schema = {
     "env": TEXT,
     "num_seeds": whole(1, 2**20 + 1),
     "seed": whole(0, 2**32),
+    "config": TABLE,
 }
-"""`config.toml`, but for the config and the settings."""
+"""`config.toml`, but for the settings; the config checks its own fields."""
 
 
 def fault(record: Any, schema: Schema, needed: Collection[str] | None = None) -> str:

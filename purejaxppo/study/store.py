@@ -39,7 +39,8 @@ FILES = (
     *(f"{RESULTS}{DIGESTS}", f"{EVALUATION}{DIGESTS}"),
     *("metrics.csv", "wandb.json", "play.gif"),
 )
-FOLDERS = RESULTS, EVALUATION, PARAMETERS, CHUNKS, "tensorboard", "policy-*"
+FOLDERS = RESULTS, EVALUATION, PARAMETERS, CHUNKS, "tensorboard"
+EXPORTS = "policy-*"
 """What this library leaves in a study's directory: none of it may be a link."""
 LINKED = ("wandb",)
 """A folder in which Weights & Biases makes links, to what is in it."""
@@ -68,9 +69,9 @@ def check_directory(directory: Path) -> None:
     """
     for name in FILES:
         disk.check_entry(directory / name, is_folder=False)
-    for pattern in FOLDERS:
-        for path in directory.glob(pattern):
-            disk.check_entry(path, is_folder=True)
+    exports = [path.name for path in directory.glob(EXPORTS)]
+    for name in (*FOLDERS, *exports):
+        disk.check_entry(directory / name, is_folder=True)
     for name in LINKED:
         disk.check_entry(directory / name, is_folder=True, links_within=True)
 
@@ -262,7 +263,10 @@ def read_environment(directory: Path) -> dict[str, Any]:
     """
     if not (directory / ENVIRONMENT).exists():
         raise ValueError(f"Expected {ENVIRONMENT} in {directory}, found none.")
-    return _read_record(directory / ENVIRONMENT, schemas.ENVIRONMENT)
+    record = _read_record(directory / ENVIRONMENT, schemas.ENVIRONMENT)
+    if record["updates"] > record["num_updates"]:
+        raise _damaged(directory / ENVIRONMENT, "updates are more than num_updates")
+    return record
 
 
 def read_plan(directory: Path) -> dict[str, Any] | None:

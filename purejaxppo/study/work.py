@@ -349,8 +349,8 @@ class Work:
           disk.WriteError: the directory was removed, or cannot be written.
         """
         try:
-            if self._is_there:
-                outcomes = self._leave()
+            self._check_there()
+            outcomes = self._leave()
             self._check_there()
         except OSError as error:
             if not self._is_there:

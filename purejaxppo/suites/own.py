@@ -95,20 +95,21 @@ def sources(env_id: str) -> list[Path]:
     """Return the files that `load` would import, with all links resolved.
 
     Nothing is imported to find out. Of a module these are its packages' and its own;
-    of one that is not there, none.
+    of one that is not there, or not in a file, none.
     """
     place = env_id.rpartition(":")[0]
     if _is_path(place):
         return [Path(place).expanduser().resolve()]
-    found, folders, parts = [], [], place.split(".")
+    found: list[Path] = []
+    folders: list[str] = []
+    parts = place.split(".")
     for i in range(len(parts)):
         spec = _find_spec(".".join(parts[: i + 1]), folders)
-        if spec is None:
+        folders = [] if spec is None else list(spec.submodule_search_locations or ())
+        file = spec.origin if spec is not None and spec.has_location else None
+        if file is None and not folders:  # A package may consist of folders alone.
             return []
-        folders = list(spec.submodule_search_locations or ())
-        # A package may have no file, and what is built in no place.
-        places = [spec.origin] if spec.has_location else folders or [sys.executable]
-        found += [Path(place).resolve() for place in places if place]
+        found += [Path(file).resolve()] if file else []
     return found
 
 
