@@ -79,8 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def program() -> NoReturn:
     """The command line as a process of its own, which it ends."""
-    stopping.hear_interrupts()
     silence.quiet_threads()
+    stopping.hear_interrupts()
     stopping.end(main())
 
 

@@ -114,7 +114,8 @@ def check(config: Any) -> None:
         if value is None or hasattr(value, "aval"):
             continue
         rule, holds = item.metadata["rule"]
-        if isinstance(value, int) and abs(value) >= LARGEST:
+        numbers = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(x, int) and abs(x) >= LARGEST for x in numbers):
             raise FieldError(owner, item.name, "be below 2^53", value)
         if isinstance(value, float | np.floating) and not math.isfinite(value):
             raise FieldError(owner, item.name, "be finite", value)

@@ -1,10 +1,9 @@
-"""What threads of other packages print of their errors, which they raise as well."""
+"""What other packages' threads print of their errors, which they raise as well."""
 
 import logging
 import os
 import sys
 import threading
-from types import TracebackType
 
 
 def quiet_threads() -> None:
@@ -17,14 +16,6 @@ def quiet_threads() -> None:
         return
     for name in ("absl", "asyncio"):
         logging.getLogger(name).disabled = True
-    before = sys.excepthook
-
-    def hook(
-        kind: type[BaseException], error: BaseException, trace: TracebackType | None
-    ) -> None:
-        if threading.current_thread() is threading.main_thread():
-            before(kind, error, trace)
-
-    # Threads of C++ come to the one, those of Python to the other.
-    sys.excepthook = hook
+    # Threads of Python come to the one, callbacks of C++ to the other.
     threading.excepthook = lambda told: None
+    sys.unraisablehook = lambda told: None

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -337,17 +337,17 @@ def read_evaluation(directory: Path) -> "xarray.Dataset":
 
 def _write_dataset(path: Path, dataset: "xarray.Dataset") -> None:
     unfinished = path.with_name(f"{path.name}{disk.UNFINISHED}")
+    # Each chunk is written, also one of zeros: one that is missing is damage.
+    how = {"zarr_format": 3, "consolidated": False, "write_empty_chunks": True}
     with disk.writing(path):
-        remove(unfinished)
-        # Each chunk, also one of zeros: one that is missing is damage.
-        dataset.to_zarr(
-            unfinished,
-            mode="w",
-            zarr_format=3,
-            consolidated=False,
-            write_empty_chunks=True,
-        )
-        disk.sync(unfinished)
+        disk.remove(unfinished)
+        try:
+            dataset.to_zarr(unfinished, mode="w", **how)
+            disk.sync(unfinished)
+        except BaseException:
+            with suppress(OSError):
+                disk.remove(unfinished)
+            raise
         remove(path)
         unfinished.replace(path)
         write_digests(path)
