@@ -8,13 +8,15 @@ import pickle
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import tomli_w
 
 from purejaxppo import cli, disk
 from purejaxppo.commands import machine
-from purejaxppo.interchange import read_scores
+from purejaxppo.exporting import export_study, files, read_policy
+from purejaxppo.interchange import read, read_scores
 from purejaxppo.study import digests, load, store
 from purejaxppo.study.arrays import files_fault
 from purejaxppo.study.loading import read_study
@@ -476,3 +478,86 @@ def test_a_path_is_shown_as_it_is(folder, capfd):
     shutil.rmtree(folder / "evaluation.zarr")
     assert cli.main(("report", str(folder), "--resamples", "9")) == 0
     assert "a[b]:smile:[red]" in capfd.readouterr().out.replace("\n", "")
+
+
+# --- What is no study ---------------------------------------------------------------
+
+
+def test_names_that_do_not_print_are_refused(tmp_path):
+    path = tmp_path / "scores.json"
+    path.write_text(json.dumps({"a\x1b[31m": [[1.0], [2.0]]}))
+    one_line(read, path)
+
+
+def test_event_files_that_are_damaged_or_pipes_are_one_line(tmp_path):
+    run = tmp_path / "CartPole-v1__ppo__1__1690000000"
+    run.mkdir()
+    events = run / "events.out.tfevents.1"
+    os.mkfifo(events)
+    one_line(read, tmp_path)
+    events.unlink()
+    for data in (b"", b"\x80" * 100, pickle.dumps(Payload(tmp_path / "ran"))):
+        events.write_bytes(data)
+        one_line(read, tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.fixture(scope="module")
+def exported(small_study, tmp_path_factory):
+    output = tmp_path_factory.mktemp("exported") / "policy"
+    return export_study(small_study, 0, output)
+
+
+def test_no_fact_of_an_exported_policy_takes_a_value_of_another_kind(
+    exported, tmp_path
+):
+    policy = shutil.copytree(exported, tmp_path / "policy")
+    record = disk.read_json(policy / "policy.json")
+    for place, value in walk(record):
+        optional = value is None or place[0] in ("env_params", "sha256", "packages")
+        if place[0] not in files.NEEDED or (optional and len(place) == 1):
+            continue
+        for other in BY_TYPE[type(value)]:
+            (policy / "policy.json").write_text(
+                json.dumps(with_value(record, place, other))
+            )
+            one_line(read_policy, policy)
+
+
+@pytest.mark.parametrize("name", files.BINARIES)
+def test_a_file_of_an_exported_policy_is_what_it_was(name, exported, tmp_path):
+    policy, ran = shutil.copytree(exported, tmp_path / "policy"), tmp_path / "ran"
+    path, data = policy / name, (exported / name).read_bytes()
+    path.unlink()
+    one_line(read_policy, policy)
+    path.symlink_to(exported / name)
+    assert "is a link" in one_line(read_policy, policy)
+    path.unlink()
+    for other in (
+        b"",
+        data[: len(data) // 2],
+        pickle.dumps(Payload(ran)),
+        b"\xff" * 100,
+    ):
+        path.write_bytes(other)
+        digest = {name: digests.digest(path)}
+        record = disk.read_json(exported / "policy.json")
+        change(policy / "policy.json", sha256=record["sha256"] | digest)
+        one_line(read_policy, policy)
+    assert not ran.exists()
+
+
+def test_a_program_that_calls_out_is_not_run(exported, tmp_path):
+    """Any function that the process has, with arguments that the program chooses."""
+    scalar, name = jax.ShapeDtypeStruct((), "float32"), "any_function"
+    lowered = jax.export.export(
+        jax.jit(jax.ffi.ffi_call(name, scalar)),
+        disabled_checks=[jax.export.DisabledSafetyCheck.custom_call(name)],
+        platforms=["cpu"],
+    )(scalar)
+    policy = shutil.copytree(exported, tmp_path / "policy")
+    (policy / files.PROGRAM).write_bytes(lowered.serialize())
+    digest = {files.PROGRAM: digests.digest(policy / files.PROGRAM)}
+    record = disk.read_json(policy / "policy.json")
+    change(policy / "policy.json", sha256=record["sha256"] | digest)
+    assert name in one_line(read_policy, policy)
