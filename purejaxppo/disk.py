@@ -142,10 +142,8 @@ def check_output(directory: Path, names: Iterable[str] = ()) -> None:
     """
     paths = directory, *directory.absolute().parents
     there = next(path for path in paths if path.is_symlink() or path.exists())
-    if not there.is_dir() and there == directory:
-        raise ValueError(f"Expected output {directory} to be a directory, got a file.")
     if not there.is_dir():
-        _refuse_unwritable(directory, errno.ENOTDIR)
+        raise ValueError(f"Expected output {directory} to be a directory, got a file.")
     if not os.access(there, os.W_OK | os.X_OK):
         _refuse_unwritable(directory, errno.EACCES)
     for name in names:

@@ -343,11 +343,11 @@ def _coerce(value: Any, leaf: Leaf) -> Any:
     if isinstance(value, list):
         value = tuple(value)
     if isinstance(value, tuple) and typing.get_args(leaf.kind)[:1] == (float,):
-        whole = [isinstance(v, int) and abs(v) < LARGEST for v in value]
-        return tuple(float(v) if w else v for v, w in zip(value, whole, strict=True))
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    if is_whole and float in options and abs(value) < LARGEST:
-        return float(value)
+        return tuple(
+            float(v) if isinstance(v, int) and abs(v) < LARGEST else v for v in value
+        )
+    if isinstance(value, int) and not isinstance(value, bool) and float in options:
+        return float(value) if abs(value) < LARGEST else value
     return value
 
 

@@ -203,7 +203,9 @@ def test_an_environment_in_a_file_keeps_its_parameters(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", sys.path.copy())
     (tmp_path / "own.py").write_text(FILE)
     leave(tmp_path / "study", f"{tmp_path}/own.py:make")
-    assert load(tmp_path / "study").env_params == probes.CountingParams(4)
+    assert load(
+        tmp_path / "study", trust_code=True
+    ).env_params == probes.CountingParams(4)
     dataset = evaluate_study(tmp_path / "study", 2)
     assert (dataset.greedy_return == 1 + 2 + 3 + 4).all()
 
@@ -265,6 +267,7 @@ def test_parameters_of_another_study_are_refused(config, message, tmp_path):
     job = store.read_job(tmp_path / "config.toml")
     changed = replace(job.config, config.pop("config", {}))
     store.write_job(tmp_path, job._replace(config=changed, **config))
+    leave_facts(tmp_path)
     with pytest.raises(ValueError) as error:
         load(tmp_path)
     assert str(error.value).startswith(f"Expected parameters in {tmp_path} to be of")

@@ -578,7 +578,7 @@ def test_values_of_numpy_are_those_of_python():
         ({"num_seeds": 0}, "Expected num_seeds to be in [1,"),
         ({"storage": "sqlite:////nowhere/a.db"}, "Expected storage to be one that Opt"),
         ({"storage": "nonsense"}, "Expected storage to be one that Optuna can open"),
-        ({"output": "/dev/null/tune"}, "output /dev/null/tune to be writable: Not a"),
+        ({"output": "/dev/null/tune"}, "output /dev/null/tune to be a directory"),
     ],
 )
 def test_bad_searches_are_one_line(changes, message):

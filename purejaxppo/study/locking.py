@@ -43,10 +43,22 @@ def locked(directory: Path) -> Iterator[Lock]:
       ValueError: another process holds it, or it is a file, or cannot be written.
       disk.WriteError: the disk is full, or fails.
     """
-    disk.check_output(directory)
-    made = disk.make_folder(directory)
-    with disk.writing(directory / LOCK):
-        file = disk.open_plain(directory / LOCK, os.O_RDWR | os.O_CREAT)
+    try:
+        made = disk.make_folder(directory)
+        with disk.writing(directory / LOCK):
+            file = disk.open_plain(directory / LOCK, os.O_RDWR | os.O_CREAT)
+    except disk.WriteError as error:
+        why = error.__cause__
+        if isinstance(why, FileExistsError):
+            raise ValueError(
+                f"Expected output {directory} to be a directory, got a file."
+            ) from None
+        if isinstance(why, PermissionError | NotADirectoryError):
+            told = disk.reason(why)
+            raise ValueError(
+                f"Expected output {directory} to be writable: {told}."
+            ) from None
+        raise
     try:
         _take(file, directory)
         yield Lock(directory, file)
