@@ -15,7 +15,8 @@ from typing import Annotated, Any, NoReturn
 
 import tyro
 
-from purejaxppo.commands import failing, stopping, terminal
+from purejaxppo import disk
+from purejaxppo.commands import failing, silence, stopping, terminal
 from purejaxppo.commands.evaluations import Evaluate, run_evaluate
 from purejaxppo.commands.exports import Export, Play, run_export, run_play
 from purejaxppo.commands.listings import Check, List, run_check, run_list
@@ -70,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stdout = None  # The reader has gone, as after `| head`.
         return failing.leave(0)
+    except disk.WriteError as error:
+        return _fail(error, 1)
     except (ValueError, OSError) as error:
         return _fail(error, 2)
     except KeyboardInterrupt as stop:
@@ -81,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def program() -> NoReturn:
     """The command line as a process of its own, which it ends."""
+    silence.quiet_threads()
     stopping.hear_interrupts()
     stopping.end(main())
 

@@ -34,6 +34,9 @@ OFF = "none", "off"
 FLAGS = {"true": True, "on": True, "false": False, "off": False}
 """Word -> whether something is on."""
 
+LARGEST = 2**53
+"""Bound of whole numbers: floats hold no larger ones exactly."""
+
 
 def field(default: Any, rule: Rule, help: str) -> Any:
     """A dataclass field with the rule that its value must obey, and its help."""
@@ -123,6 +126,9 @@ def check(config: Any) -> None:
         if value is None or hasattr(value, "aval"):
             continue
         rule, holds = item.metadata["rule"]
+        numbers = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(x, int) and abs(x) >= LARGEST for x in numbers):
+            raise FieldError(owner, item.name, "be below 2^53", value)
         if isinstance(value, float | np.floating) and not math.isfinite(value):
             raise FieldError(owner, item.name, "be finite", value)
         if not holds(value):
@@ -365,9 +371,11 @@ def _coerce(value: Any, leaf: Leaf) -> Any:
     if isinstance(value, list):
         value = tuple(value)
     if isinstance(value, tuple) and typing.get_args(leaf.kind)[:1] == (float,):
-        return tuple(float(v) if isinstance(v, int) else v for v in value)
+        return tuple(
+            float(v) if isinstance(v, int) and abs(v) < LARGEST else v for v in value
+        )
     if isinstance(value, int) and not isinstance(value, bool) and float in options:
-        return float(value)
+        return float(value) if abs(value) < LARGEST else value
     return value
 
 

@@ -1,5 +1,6 @@
 """A grid's settings as text: for tables, messages, folders and files."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,3 +38,24 @@ def cell(value: Any) -> Any:
     """A value for a file that programs read: a number with all digits, else text."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return value if is_number else shown(value, EXACT)
+
+
+def in_markdown(text: str) -> str:
+    r"""Return a text that Markdown shows as it is, without links, tags or cells.
+
+    >>> print(in_markdown("<b> [a](b) CartPole-v1 |"))
+    \<b\> \[a\](b) CartPole-v1 \|
+    """
+    return re.sub(r"([\\`*\[\]<>|&])", r"\\\1", printable(text))
+
+
+def printable(text: str) -> str:
+    r"""Return a text in one line, with escapes for characters that do not print.
+
+    >>> print(printable("a\n b\x1b[31m"))
+    a b\x1b[31m
+    """
+    line = " ".join(text.split())
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

@@ -7,6 +7,8 @@ from pathlib import Path
 import jax
 import pytest
 
+from purejaxppo import Config, NetworkConfig
+from purejaxppo.study import Study, evaluate_study
 from tests import children
 
 jax.config.update("jax_num_cpu_devices", 2)
@@ -20,6 +22,15 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     jax.config.update("jax_compilation_cache_dir", str(cache / "purejaxppo-tests"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+SMALL = Config(
+    total_timesteps=32,
+    num_envs=2,
+    num_steps=8,
+    num_minibatches=1,
+    network=NetworkConfig(widths=(4,)),
+)
 
 
 def pytest_collection_modifyitems(items):
@@ -50,6 +61,16 @@ def compile_fast(request):
     jax.config.update("jax_disable_most_optimizations", False)
     jax.clear_caches()  # Else a worker's programs grow to 5 GB.
     gc.collect()
+
+
+@pytest.fixture(scope="session")
+def small_study(tmp_path_factory):
+    """The directory of a study of two short runs, evaluated; to be copied."""
+    output = tmp_path_factory.mktemp("small") / "study"
+    jax.config.update("jax_disable_most_optimizations", True)
+    Study(SMALL, "CartPole-v1", 2, output=output).run()
+    evaluate_study(output, 2, max_steps=2)
+    return output
 
 
 @pytest.fixture

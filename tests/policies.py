@@ -6,6 +6,7 @@ import numpy as np
 import purejaxppo as ppo
 from purejaxppo.fields import replace
 from purejaxppo.study import Loaded, Policy, Study, store
+from tests.studies import leave_facts
 
 TINY = ppo.Config(
     total_timesteps=64,
@@ -36,8 +37,8 @@ def untrained(env, changes=None, num_seeds=2, scale=0.5, **given):
 def leave(directory, loaded):
     """Write what `load` reads."""
     store.write_job(directory, loaded.study.job)
-    facts = {"status": "incomplete", "updates": loaded.updates, "objects": ()}
-    store.write_environment(directory, facts)
+    leave_facts(directory, status="incomplete", updates=loaded.updates)
     path = directory / store.PARAMETERS / "0"
     store.write_tree(path, loaded.policies._asdict())
+    store.write_digests(path)
     return directory

@@ -4,7 +4,7 @@ import numpy as np
 
 from purejaxppo.config import Config
 from purejaxppo.fields import replace
-from purejaxppo.study import store
+from purejaxppo.study import digests, store
 from purejaxppo.study.chunks import Outcome
 from purejaxppo.study.results import merge
 
@@ -28,6 +28,17 @@ def as_dataset(columns, seeds, attributes):
     return merge(parts, seeds, np.full(runs, 8), [{}], attributes)
 
 
+def leave_facts(path, **facts):
+    """Write a study's `environment.json` beside its `config.toml`."""
+    usual = {"status": "complete", "updates": 10, "num_updates": 10}
+    digest = digests.digest(path / store.CONFIG)
+    more = {"training_seconds": 1.0, "objects": (), "config": digest}
+    facts = {**usual, **more, **facts}
+    facts.setdefault("run_updates", facts["updates"])
+    facts.setdefault("num_run_updates", facts["num_updates"])
+    store.write_environment(path, facts)
+
+
 def leave_study(path, env, made, *, changes=None, evaluated=False, **columns):
     """Write a study's directory, as one that was trained leaves it."""
     config = replace(Config(), changes or {})
@@ -39,8 +50,7 @@ def leave_study(path, env, made, *, changes=None, evaluated=False, **columns):
         **columns,
     }
     store.write_job(path, store.Job(env, runs, 3, config))
-    facts = {"status": "complete", "updates": updates, "num_updates": updates}
-    store.write_environment(path, facts)
+    leave_facts(path, updates=updates, num_updates=updates)
     attributes = {"env": env, "action_dims": 0}
     dataset = as_dataset(columns, 3 + np.arange(runs), attributes)
     store.write_results(path, dataset)
@@ -50,9 +60,8 @@ def leave_study(path, env, made, *, changes=None, evaluated=False, **columns):
         played = np.random.default_rng(0).normal(100, 5, size=(runs, 30))
         modes = ("sampled", "greedy")
         names = {f"{mode}_return": (("run", "episode"), played) for mode in modes}
-        xarray.Dataset(names, {"seed": ("run", 3 + np.arange(runs))}).to_zarr(
-            path / store.EVALUATION, zarr_format=3, consolidated=False
-        )
+        seeds = {"seed": ("run", 3 + np.arange(runs))}
+        store.write_evaluation(path, xarray.Dataset(names, seeds, {"env": env}))
 
 
 def leave_studies(folder):

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from purejaxppo import disk
 from purejaxppo.study import checkpoints, digests, store
 from purejaxppo.study.checkpoints import DamagedWarning, newest, read, save, update_of
 
@@ -158,8 +159,13 @@ def newest_of(folder):
 
 def test_new_folders_are_brought_to_the_disk(tmp_path, monkeypatch):
     """A folder is on the disk when the one that it is in has been synced."""
-    synced, sync = [], store._sync_one
-    monkeypatch.setattr(store, "_sync_one", lambda p: (synced.append(p), sync(p)))
+    synced, sync = [], disk.sync
+
+    def note(path, deep=True):
+        synced.append(path)
+        sync(path, deep)
+
+    monkeypatch.setattr(disk, "sync", note)
     save(tmp_path / "study" / "chunks" / "0-0-2", 1, TREE)
     for made in ("study", "study/chunks", "study/chunks/0-0-2"):
         assert (tmp_path / made).parent in synced
@@ -179,7 +185,7 @@ def test_what_was_not_finished_does_not_count(tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
 
-    def die(*_):
+    def die(*_, **__):
         raise Killed
 
     save(tmp_path, 1, times(1))
@@ -187,7 +193,7 @@ def test_what_was_not_finished_does_not_count(tmp_path, monkeypatch):
         (checkpoints, "_begin"),
         (store, "write_tree"),
         (checkpoints, "_finish"),
-        (store, "sync"),
+        (disk, "sync"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(where, name, die)

@@ -136,7 +136,7 @@ def test_bad_input_is_one_line(arguments, message, capsys, tmp_path, monkeypatch
         ("[config]\ngamma = 7", "Expected gamma to be in [0, 1], got 7.0."),
         ('[config]\ngamma = "high"', "Expected gamma to be float, got 'high'."),
         ("[config", "to be TOML"),
-        ("num_seeds = 'many'", "Expected num_seeds to be int"),
+        ("num_seeds = 'many'", "num_seeds='many' is not a whole number"),
     ],
 )
 def test_bad_config_file_is_one_line(text, message, capsys, tmp_path):

@@ -1,6 +1,7 @@
 """The numbers of an update: schedules of the config, and rules that follow a target."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,12 +25,12 @@ CONFIG = ppo.Config(total_timesteps=10 * 8, num_envs=2, num_steps=4, ent_coef=0.
 LEFT = 1 - np.arange(10) / 10
 
 
-def over_the_run(read, adaptive=None, updates=range(10), **changes):
+def over_the_run(read, adaptive=None, updates=None, **changes: Any):
     """`read` of the config at each of the ten updates, or at others."""
     config = replace(CONFIG, changes)
     adaptive = adaptive or init_adaptive(config)
     values = jax.vmap(lambda u: read(at_update(config, adaptive, u)))
-    return jax.tree.map(np.asarray, values(jnp.array(updates)))
+    return jax.tree.map(np.asarray, values(jnp.array(updates or range(10))))
 
 
 def test_an_annealed_learning_rate_stops_at_its_floor():

@@ -6,20 +6,13 @@ import shutil
 
 import pytest
 
-import purejaxppo as ppo
-from purejaxppo import cli
+from purejaxppo import cli, disk
 from purejaxppo.commands import machine
 from purejaxppo.study import Study, store
+from tests.conftest import SMALL
 
-CONFIG = ppo.Config(
-    total_timesteps=32,
-    num_envs=2,
-    num_steps=8,
-    num_minibatches=1,
-    network=ppo.NetworkConfig(widths=(4,)),
-)
 RESUME, REPORT = ("resume",), ("report",)
-EVALUATE = ("evaluate", "--episodes", "1", "--max-steps", "2")
+EVALUATE = ("evaluate", "--episodes", "1", "--max-steps", "2", "--overwrite")
 READ_BY = {
     "config.toml": RESUME,
     "environment.json": RESUME,
@@ -57,19 +50,12 @@ def same_machine(monkeypatch):
     monkeypatch.setattr(machine, "use_this_machine", lambda: None)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    output = tmp_path_factory.mktemp("damage") / "study"
-    Study(CONFIG, "CartPole-v1", 2, output=output).run()
-    return output
-
-
 @pytest.fixture
-def folder(trained, tmp_path):
+def folder(small_study, tmp_path):
     """A copy of the study, as if it had been stopped before its end."""
-    folder = shutil.copytree(trained, tmp_path / "study")
+    folder = shutil.copytree(small_study, tmp_path / "study")
     facts = store.read_environment(folder)
-    store.write_json(folder / "environment.json", {**facts, "status": "incomplete"})
+    disk.write_json(folder / "environment.json", {**facts, "status": "incomplete"})
     return folder
 
 
@@ -119,7 +105,8 @@ def test_a_damaged_file_is_one_line(name, damage, folder, capfd):
 def test_a_plan_that_has_not_each_run_once_is_damaged(chunks, folder, capfd):
     plan = json.loads((folder / "plan.json").read_text())
     (folder / "plan.json").write_text(json.dumps({**plan, "chunks": chunks}))
-    assert "plan.json to have each run in one chunk" in refused(capfd, folder, "resume")
+    told = refused(capfd, folder, "resume")
+    assert str(folder / "plan.json") in told and "damaged" in told
 
 
 def test_another_config_cannot_go_on(folder, capfd):
@@ -137,8 +124,8 @@ def test_another_config_cannot_go_on(folder, capfd):
     assert refused(capfd, folder, "report") == told
 
 
-def test_a_complete_study_with_damaged_policies_is_told(trained, tmp_path, capfd):
-    folder = shutil.copytree(trained, tmp_path / "study")
+def test_a_complete_study_with_damaged_policies_is_told(small_study, tmp_path, capfd):
+    folder = shutil.copytree(small_study, tmp_path / "study")
     for path in (folder / "parameters" / "0" / "d").iterdir():
         os.truncate(path, 3)
     told = refused(capfd, folder, "resume")
@@ -149,14 +136,13 @@ def test_a_complete_study_with_damaged_policies_is_told(trained, tmp_path, capfd
 
 def test_objects_are_asked_for_by_name(folder, capfd):
     facts = store.read_environment(folder)
-    store.write_json(folder / "environment.json", {**facts, "objects": ["env"]})
+    disk.write_json(folder / "environment.json", {**facts, "objects": ["env"]})
     told = refused(capfd, folder, "resume")
     assert told.startswith("Expected env to be given in Python: the study in ")
 
 
-def test_what_an_evaluation_left_is_checked_too(trained, folder):
-    store.write_evaluation(folder, store.read_results(trained))
-    (folder / "evaluation.zarr" / "episode_return" / "c" / "0" / "0").unlink()
+def test_what_an_evaluation_left_is_checked_too(folder):
+    (folder / "evaluation.zarr" / "greedy_return" / "c" / "0" / "0").unlink()
     with pytest.raises(ValueError, match=r"evaluation\.zarr as it was written, but it"):
         store.read_evaluation(folder)
 
@@ -173,7 +159,7 @@ def test_what_lies_about_in_the_directory_does_no_harm(folder):
     """A link that leads nowhere, and checkpoints of a study that is complete."""
     facts = store.read_environment(folder)
     (folder / "latest").symlink_to("nowhere")
-    study = Study(CONFIG, "CartPole-v1", 2, output=folder)
+    study = Study(SMALL, "CartPole-v1", 2, output=folder)
     study.run(resume=True)
     assert store.read_environment(folder)["status"] == "complete" != facts["status"]
     (folder / "chunks").mkdir()

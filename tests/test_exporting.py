@@ -17,7 +17,7 @@ import pytest
 import safetensors.numpy
 
 import purejaxppo as ppo
-from purejaxppo import cli
+from purejaxppo import cli, disk
 from purejaxppo.commands import machine
 from purejaxppo.commands.exports import Export, run_export
 from purejaxppo.environments import make_reset
@@ -301,9 +301,10 @@ def test_what_fails_leaves_the_old_export(study, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(safetensors.numpy, "save", full)
-    assert fails(export, study, run=1, output=output, overwrite=True) == (
-        f"Expected output {output} to be writable: No space left on device."
-    )
+    with pytest.raises(disk.WriteError) as error:
+        export(study, run=1, output=output, overwrite=True)
+    told = f"{output} could not be written: No space left on device."
+    assert str(error.value) == told
     assert {path.name: digest(path) for path in output.iterdir()} == before
     assert {path.name for path in tmp_path.iterdir()} == {"policy"}
 

@@ -21,6 +21,7 @@ LAYERS = [
     {
         "advantages",
         "cores",
+        "disk",
         "fields",
         "gradients",
         "initializers",

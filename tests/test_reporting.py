@@ -23,7 +23,6 @@ from purejaxppo.reporting.documents import plain
 from purejaxppo.reporting.pages import gathered
 from purejaxppo.reporting.settings import differences_table
 from purejaxppo.reporting.writing import references
-from purejaxppo.study import store
 from tests import studies
 
 NAN = float("nan")
@@ -311,8 +310,7 @@ def test_both_returns_of_a_study_are_reported(folder, tmp_path):
 def test_a_study_that_stopped_is_reported_as_such(tmp_path):
     path = tmp_path / "stopped"
     studies.leave_study(path, "One-v0", studies.returns(0, 12, 100.0))
-    facts = {"status": "incomplete", "updates": 60, "num_updates": 90}
-    store.write_environment(path, facts)
+    studies.leave_facts(path, status="incomplete", updates=60, num_updates=90)
     (study,) = reporting.read_reports([path])
     reporting.write_report(study, path, PLAN)
     found = json.loads((path / "report.json").read_text())

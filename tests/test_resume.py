@@ -18,6 +18,7 @@ import pytest
 import xarray
 
 import purejaxppo as ppo
+from purejaxppo import disk
 from purejaxppo.interchange.studies import how_far
 from purejaxppo.study import (
     Means,
@@ -114,7 +115,7 @@ MOMENTS = [
     (3, store, "write_tree", False),
     (3, checkpoints, "_finish", True),
     (4, checkpoints, "_finish", False),
-    (2, store, "sync", False),
+    (2, disk, "sync", False),
     (7, checkpoints, "save", False),
 ]
 """Calls at which a study is killed, in turn."""

@@ -33,6 +33,7 @@ from purejaxppo.study import (
     store,
 )
 from purejaxppo.study.sharding import grid_mesh, over_grid
+from tests.studies import leave_facts
 
 jit = partial(jax.jit, compiler_options={"xla_cpu_use_fusion_emitters": False})
 """Compiles in a third of the time, for programs that run for milliseconds."""
@@ -65,8 +66,7 @@ def leave(directory, env, changes=None, num_seeds=3, **given):
         )
     )
     store.write_job(directory, study.job)
-    facts = {"status": "complete", "updates": 10, "objects": study.objects}
-    store.write_environment(directory, facts)
+    leave_facts(directory, objects=study.objects)
     kept = "params", "obs_statistics", "critic_scale"
     tree = {name: getattr(states, name) for name in kept}
     leave_policies(directory, tree)
@@ -74,7 +74,9 @@ def leave(directory, env, changes=None, num_seeds=3, **given):
 
 
 def leave_policies(directory, tree):
-    store.write_tree(directory / store.PARAMETERS / "0", jax.tree.map(np.asarray, tree))
+    path = directory / store.PARAMETERS / "0"
+    store.write_tree(path, jax.tree.map(np.asarray, tree))
+    store.write_digests(path)
 
 
 def alone(algorithm, env_params, numbers, seed=0, max_steps=10_000):
@@ -201,7 +203,9 @@ def test_an_environment_in_a_file_keeps_its_parameters(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", sys.path.copy())
     (tmp_path / "own.py").write_text(FILE)
     leave(tmp_path / "study", f"{tmp_path}/own.py:make")
-    assert load(tmp_path / "study").env_params == probes.CountingParams(4)
+    assert load(
+        tmp_path / "study", trust_code=True
+    ).env_params == probes.CountingParams(4)
     dataset = evaluate_study(tmp_path / "study", 2)
     assert (dataset.greedy_return == 1 + 2 + 3 + 4).all()
 
@@ -263,6 +267,7 @@ def test_parameters_of_another_study_are_refused(config, message, tmp_path):
     job = store.read_job(tmp_path / "config.toml")
     changed = replace(job.config, config.pop("config", {}))
     store.write_job(tmp_path, job._replace(config=changed, **config))
+    leave_facts(tmp_path)
     with pytest.raises(ValueError) as error:
         load(tmp_path)
     assert str(error.value).startswith(f"Expected parameters in {tmp_path} to be of")
@@ -551,8 +556,7 @@ def test_the_command_evaluates_and_prints_a_table(tmp_path, command):
     assert (code, printed) == (2, "")
     assert error.startswith(f"purejaxppo: error: Expected {tmp_path} to hold no eval")
     assert error.count("\n") == 1
-    facts = {"status": "incomplete", "updates": 10, "num_updates": 30}
-    store.write_environment(tmp_path, facts)
+    leave_facts(tmp_path, status="incomplete", num_updates=30)
     again = ("--episodes", "2", "--seed", "3", "--overwrite")
     code, printed, _ = command(tmp_path, *again)
     assert code == 0

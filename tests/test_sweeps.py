@@ -28,6 +28,7 @@ from purejaxppo.study.chunks import Outcome
 from purejaxppo.study.grids import product, zipped
 from purejaxppo.study.plans import Chunk, Need, Plan
 from purejaxppo.study.results import merge, runs_of_setting
+from tests.studies import leave_facts
 from tests.techniques import jit
 
 ENV = "envs.probes:Cut"
@@ -336,14 +337,14 @@ def leave(path, curves, settings, *, updates=None, status="complete"):
         {"env": "Cut", "action_dims": 0},
     )
     store.write_job(path, store.Job("Cut", num_seeds, 0, TINY, tuple(settings)))
-    facts = {
-        "status": status,
-        "updates": int(max(made)),
-        "num_updates": num_updates,
-        "run_updates": int(sum(made)),
-        "num_run_updates": num_updates * num_runs,
-    }
-    store.write_environment(path, facts)
+    leave_facts(
+        path,
+        status=status,
+        updates=int(max(made)),
+        num_updates=num_updates,
+        run_updates=int(sum(made)),
+        num_run_updates=num_updates * num_runs,
+    )
     store.write_results(path, dataset)
     return dataset
 

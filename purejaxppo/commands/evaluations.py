@@ -15,6 +15,7 @@ from rich.text import Text
 from purejaxppo.commands import machine
 from purejaxppo.commands.options import Positional
 from purejaxppo.commands.progress import stop
+from purejaxppo.commands.screen import make_console
 from purejaxppo.interchange.studies import incomplete
 from purejaxppo.labels import label
 from purejaxppo.reliability import mean, median
@@ -39,12 +40,14 @@ class Evaluate:
     """An episode still running after so many steps is cut."""
     overwrite: bool = False
     """Replace the evaluation that the directory holds."""
+    trust_code: bool = False
+    """Import the environment that the study names, also if it may have come with it."""
 
 
 def run_evaluate(command: Evaluate) -> int:
     """Play the episodes, show what came out."""
     machine.use_this_machine()
-    console = Console()
+    console = make_console()
     with _playing(console) as show:
         dataset = evaluate_study(
             command.directory,
@@ -52,6 +55,7 @@ def run_evaluate(command: Evaluate) -> int:
             seed=command.seed,
             max_steps=command.max_steps,
             overwrite=command.overwrite,
+            trust_code=command.trust_code,
             on_status=show,
         )
     console.print(_outcomes(dataset))

@@ -9,8 +9,10 @@ import tyro
 from rich.console import Console
 from rich.table import Column, Table
 
+from purejaxppo import disk
 from purejaxppo.commands import machine
 from purejaxppo.commands.options import Positional, option
+from purejaxppo.commands.screen import make_console
 from purejaxppo.exporting import files
 from purejaxppo.exporting.gifs import write_gif
 from purejaxppo.exporting.lowering import PLATFORMS
@@ -41,6 +43,8 @@ class Export:
     """Number of observations in each call."""
     overwrite: bool = False
     """Replace the policy that the output directory holds."""
+    trust_code: bool = False
+    """Import the environment that the study names, also if it may have come with it."""
 
 
 @dataclasses.dataclass
@@ -65,6 +69,8 @@ class Play:
     """The GIF."""
     overwrite: bool = False
     """Replace the GIF that is there."""
+    trust_code: bool = False
+    """Import the environment that the study names, also if it may have come with it."""
 
 
 def run_export(command: Export) -> int:
@@ -81,10 +87,11 @@ def run_export(command: Export) -> int:
         output,
         platforms=tuple(filter(None, command.platforms.split(","))),
         batch=command.batch,
+        trust_code=command.trust_code,
         overwrite=command.overwrite,
     )
     facts = read_facts(output)
-    console = Console()
+    console = make_console()
     console.print(_contents(output, facts))
     _warn(console, facts)
     console.print(f"Policy in {output}", highlight=False)
@@ -124,7 +131,7 @@ def run_play(command: Play) -> int:
             f"Expected output {path} not to be there; pass --overwrite to replace it."
         )
     if command.max_frames:
-        _check_writable(path)
+        disk.check_file(path)
     machine.use_this_machine()
     policy = _policy(command)
     played = play(
@@ -135,7 +142,7 @@ def run_play(command: Play) -> int:
         max_steps=command.max_steps,
         max_frames=command.max_frames,
     )
-    console = Console()
+    console = make_console()
     console.print(_what(policy, command), highlight=False)
     console.print(_outcome(played, command.max_steps))
     _warn(console, policy.facts)
@@ -148,23 +155,12 @@ def run_play(command: Play) -> int:
     return 0
 
 
-def _check_writable(path: Path) -> None:
-    """Refuse a file that cannot be written, and leave it as it was."""
-    is_new = not path.exists()
-    try:
-        path.open("ab").close()
-    except OSError as error:
-        raise ValueError(
-            f"Expected output {path} to be writable: {error.strerror}."
-        ) from None
-    if is_new:
-        path.unlink()
-
-
 def _policy(command: Play) -> PortablePolicy:
     """The policy in the directory, a study's or one that was exported."""
     if not files.holds_policy(command.directory):
-        return make_portable(*load_run(command.directory, command.run or 0))
+        run, trust_code = command.run or 0, command.trust_code
+        found = load_run(command.directory, run, trust_code=trust_code)
+        return make_portable(*found)
     if command.run is not None:
         raise ValueError(
             f"Expected no run with {command.directory}, which holds one policy, got "

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 
 from purejaxppo.commands.stopping import end_at_once
+from purejaxppo.labels import printable
 
 FAILED = "purejaxppo/failed"
 POLL = 0.5
@@ -83,7 +84,7 @@ def _watch(client: Any) -> None:
 
 
 def _say(line: str) -> None:
-    print(f"purejaxppo: error: {line}", file=sys.stderr)
+    print(f"purejaxppo: error: {printable(line)}", file=sys.stderr)
 
 
 def _end(code: int) -> None:

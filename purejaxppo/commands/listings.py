@@ -5,13 +5,13 @@ import textwrap
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from purejaxppo.checking import check_environment
 from purejaxppo.commands import machine
 from purejaxppo.commands.options import Positional
+from purejaxppo.commands.screen import make_console
 from purejaxppo.presets import PRESETS
 from purejaxppo.reliability.analysis import Plan
 from purejaxppo.reporting import definitions
@@ -56,7 +56,7 @@ def run_check(command: Check) -> int:
     for check in checks:
         # Text, not str: rich would read the brackets of a message as markup.
         table.add_row(check.name, Text(*results[check.passed]), Text(check.detail))
-    Console().print(table)
+    make_console().print(table)
     for check in checks:
         if check.passed is False:  # Whole, where the table has wrapped it.
             print(f"FAIL {check.name}: {check.detail}")

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from rich.console import Console
 
+from purejaxppo import disk
 from purejaxppo.commands.options import Positional, Texts, needed, option
+from purejaxppo.commands.screen import make_console
 from purejaxppo.interchange.studies import incomplete
 from purejaxppo.reliability import Definition, render
 from purejaxppo.reliability.analysis import Plan
 from purejaxppo.reporting import (
-    check_output,
     read_comparison,
     read_reports,
     rendered,
@@ -111,11 +111,11 @@ def run_report(command: Report) -> int:
     if command.output is not None and len(command.paths) > 1:
         raise ValueError(f"Expected one study with --output, got {len(command.paths)}.")
     studies = read_reports(command.paths, command.target, **_how(command))
-    paths, console = command.paths, Console()
+    paths, console = command.paths, make_console()
     own = [path if path.is_dir() else path.with_suffix("") for path in paths]
     outputs = [command.output] if command.output else own
     for i, output in enumerate(outputs):
-        check_output(output)
+        disk.check_output(output, store.REPORTS)
         if output.resolve() in [other.resolve() for other in outputs[:i]]:
             raise ValueError(
                 f"Expected each report in a directory of its own, got several in "
@@ -160,7 +160,7 @@ def run_compare(command: Compare) -> int:
         **_how(command),
     )
     comparison = write_comparison(contest, command.output, plan)
-    console = Console()
+    console = make_console()
     for part in rendered(contest.sources, comparison, plan):
         console.print(part)
     path = command.output / "compare.html"

@@ -21,6 +21,7 @@ from purejaxppo.commands.options import (
 )
 from purejaxppo.commands.planning import confirm, describe_rounding, render_plan
 from purejaxppo.commands.progress import StudyProgress, shown_warnings
+from purejaxppo.commands.screen import make_console
 from purejaxppo.config import Config
 from purejaxppo.fields import FieldError, replace
 from purejaxppo.interchange.studies import how_far, incomplete
@@ -36,6 +37,7 @@ from purejaxppo.study import Means, Plan, Status, Study, hosts, store
 from purejaxppo.study.grids import Setting, from_tables
 from purejaxppo.study.groups import configured
 from purejaxppo.study.loading import read_study
+from purejaxppo.study.trust import check_code, needs_trust
 from purejaxppo.suites import make
 from purejaxppo.tuning.claims import check_no_search
 
@@ -83,6 +85,8 @@ class Wanted:
     """A published system's hyperparameters (see `purejaxppo list presets`)."""
     config: Annotated[Path | None, option("FILE", "none")] = None
     """A study's config.toml: the same study again, but for what is given here."""
+    trust_code: bool = False
+    """Import the environment that --config names, also if it may have come with it."""
 
 
 @dataclasses.dataclass
@@ -135,6 +139,8 @@ class Resume(Using):
 
     directory: Annotated[Positional[Path | None], needed("DIR")] = None
     """The study's directory."""
+    trust_code: bool = False
+    """Import the environment that the study names, also if it may have come with it."""
 
 
 def run_train(command: Train) -> int:
@@ -152,7 +158,7 @@ def run_resume(command: Resume) -> int:
     check_alpha(command.alpha)
     if command.directory is None:
         raise ValueError("resume needs DIR: The study's directory.")
-    study = read_study(command.directory, env=None, env_params=None, network=None)
+    study = read_study(command.directory, trust_code=command.trust_code)
     _use_machine(command)
     return _train(command, study, overwrite=False, resume=True)
 
@@ -205,7 +211,7 @@ def make_job(
 
     Raises:
       ValueError: both are given; the file is a directory; a field is unknown or out of
-        range; or no environment is given.
+        range; or no environment is given, or by the file, and is code of others.
     """
     preset = command.preset
     if path is not None and preset is not None:
@@ -218,6 +224,8 @@ def make_job(
         raise ValueError("Expected an environment, such as CartPole-v1, got none.")
     if preset is not None:
         job = job._replace(config=_preset(preset, env))
+    if command.env is None and path is not None:
+        check_code(env, path, command.trust_code)
     given = {"num_seeds": command.num_seeds, "seed": command.seed}
     fields, settings = given_fields(command), settings or job.settings
     for name in fields:
@@ -288,7 +296,7 @@ def _means(command: Using) -> Means:
 
 def _dry_run(study: Study, means: Means) -> int:
     """Show the plan of a study."""
-    console = Console(quiet=not hosts.is_first())
+    console = make_console(quiet=not hosts.is_first())
     plan = study.plan(means)
     _show_size(study, console)
     console.print(render_plan(study, plan))
@@ -308,7 +316,7 @@ def _show_size(study: Study, console: Console) -> None:
 
 def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> int:
     """Train a study, show and write what came out."""
-    console = Console(quiet=not hosts.is_first())
+    console = make_console(quiet=not hosts.is_first())
     directory, means = Path(study.output or ""), _means(command)
     loggers = make_loggers(",".join(command.log))
     progress = StudyProgress(console)
@@ -343,8 +351,7 @@ def _train(command: Using, study: Study, *, overwrite: bool, resume: bool) -> in
         if not progress.is_training:
             console.print("It was complete: nothing was left to train.")
         return 0
-    goes_on = f"`purejaxppo resume {shlex.quote(str(directory))}` goes on"
-    told = f"Stopped after {how_far(facts)}; {goes_on}."
+    told = f"Stopped after {how_far(facts)}; `{_resume_command(study)}` goes on."
     console.print(told, highlight=False, soft_wrap=True)
     return stopping.STOPPED
 
@@ -357,9 +364,15 @@ def _told_if_stopped(progress: StudyProgress, study: Study) -> Iterator[None]:
     except KeyboardInterrupt:
         told = "Stopped before the training began."
         if progress.is_training:
-            directory = shlex.quote(str(study.output))
-            told = f"Stopped; `purejaxppo resume {directory}` goes on."
+            told = f"Stopped; `{_resume_command(study)}` goes on."
         raise KeyboardInterrupt(told) from None
+
+
+def _resume_command(study: Study) -> str:
+    output, env = Path(study.output or ""), study.job.env
+    trust = isinstance(study.env, str) and needs_trust(env, output / store.CONFIG)
+    option = " --trust-code" if trust else ""
+    return f"purejaxppo resume {shlex.quote(str(output))}{option}"
 
 
 def _show(console: Console, directory: Path, dataset: Any, command: Using) -> None:

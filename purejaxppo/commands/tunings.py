@@ -16,6 +16,7 @@ from purejaxppo.commands.grids import parse_fields
 from purejaxppo.commands.options import Texts, option
 from purejaxppo.commands.planning import describe_rounding
 from purejaxppo.commands.progress import StudyProgress, shown_warnings, stop
+from purejaxppo.commands.screen import make_console
 from purejaxppo.commands.trainings import Wanted, folder, make_job
 from purejaxppo.labels import label
 from purejaxppo.reporting.words import counted
@@ -73,7 +74,7 @@ def run_tune(command: Tune) -> int:
     """Search, confirm, show and write; returns the exit code."""
     machine.use_this_machine()  # First: to suit a preset, an environment is made.
     search = make_search(command)
-    console = Console()
+    console = make_console()
     try:
         tuned = _run(search, console)
     except KeyboardInterrupt:

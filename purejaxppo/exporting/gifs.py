@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from purejaxppo import disk
 from purejaxppo.exporting.extras import check_installed
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def write_gif(frames: Sequence["Image"], path: Path | str, fps: float) -> Path:
       `path`.
 
     Raises:
-      ValueError: there is no frame, or the path is not writable.
+      ValueError: there is no frame, or the path is a link, or not writable.
+      disk.WriteError: it could not be written.
     """
     if not frames:
         raise ValueError("Expected frames for a GIF, got none.")
@@ -60,10 +62,6 @@ def write_gif(frames: Sequence["Image"], path: Path | str, fps: float) -> Path:
         gif, "GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0
     )
     path = Path(path)
-    try:
-        path.write_bytes(gif.getvalue())
-    except OSError as error:
-        raise ValueError(
-            f"Expected output {path} to be writable: {error.strerror}."
-        ) from None
+    disk.check_file(path)
+    disk.write_bytes(path, gif.getvalue())
     return path

@@ -10,9 +10,6 @@ from purejaxppo.environments import make_reset
 from purejaxppo.exporting.naming import fill, flat_names
 from purejaxppo.study import Loaded, env_fields
 
-POLICY_FACTS = "env", "env_params", "frame_stack", "run", "updates", "batch", "finite"
-"""What has to be known of a policy."""
-
 Arrays = dict[str, np.ndarray]
 """Dotted name -> array."""
 

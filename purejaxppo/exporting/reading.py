@@ -1,16 +1,25 @@
 """An exported policy, read from its directory and ready to act."""
 
-import json
+import re
 from pathlib import Path
 from typing import Any
 
 import jax
 from jax import export
 
+from purejaxppo import disk
 from purejaxppo.exporting import files
 from purejaxppo.exporting.extras import check_installed
-from purejaxppo.exporting.portable import POLICY_FACTS, PortablePolicy
+from purejaxppo.exporting.portable import PortablePolicy
+from purejaxppo.labels import printable
+from purejaxppo.study import schemas
 from purejaxppo.suites.own import describe
+
+CUSTOM_CALL = re.compile(r"custom_call\W+([\w.$-]+)")
+"""In a program's text: a function of the machine's that it calls, by its name."""
+
+HARMLESS = frozenset({"shape_assertion", "Sharding"})
+"""Those of JAX's that our programs may have; they touch nothing but their arguments."""
 
 
 def read_policy(directory: Path | str) -> PortablePolicy:
@@ -27,10 +36,16 @@ def read_policy(directory: Path | str) -> PortablePolicy:
     facts = read_facts(directory)
     for name in files.BINARIES:
         _check_file(directory / name, facts["sha256"].get(name))
+    arrays = {}
+    for name in (files.PARAMETERS, files.MEMORY):
+        try:
+            arrays[name] = load_file(directory / name)
+        except Exception as error:  # Of safetensors, which has kinds of its own.
+            raise _damaged(directory / name, describe(error)) from None
     return PortablePolicy(
         call=_read_program(directory / files.PROGRAM, facts).call,
-        params=load_file(directory / files.PARAMETERS),
-        memory=load_file(directory / files.MEMORY),
+        params=arrays[files.PARAMETERS],
+        memory=arrays[files.MEMORY],
         facts=facts,
     )
 
@@ -44,8 +59,9 @@ def read_facts(directory: Path) -> dict[str, Any]:
     path = directory / files.FACTS
     if not path.is_file():
         raise ValueError(f"Expected an exported policy in {directory}, found none.")
+    disk.check_entry(path, is_folder=False)
     try:
-        facts = json.loads(path.read_bytes())
+        facts = disk.read_json(path)
     except ValueError as error:
         raise ValueError(f"Expected {path} to be JSON: {error}.") from None
     given = facts.get("format") if isinstance(facts, dict) else None
@@ -53,14 +69,20 @@ def read_facts(directory: Path) -> dict[str, Any]:
         raise ValueError(
             f"Expected format in {path} to be {files.FORMAT}, got {given!r}."
         )
-    needed = *POLICY_FACTS, "packages", "sha256"
-    missing = [name for name in needed if name not in facts]
+    missing = [name for name in files.NEEDED if name not in facts]
     if missing:
         raise ValueError(f"Expected {path} to have {missing[0]}, found none.")
+    if told := schemas.fault(facts, files.NEEDED, needed=files.NEEDED):
+        raise _damaged(path, told)
     return facts
 
 
+def _damaged(path: Path, why: str) -> ValueError:
+    return ValueError(f"{path} is damaged: {why.removesuffix('.')}.")
+
+
 def _check_file(path: Path, wanted: str | None) -> None:
+    disk.check_entry(path, is_folder=False)
     if not path.is_file():
         raise ValueError(f"Expected a file at {path}, found none.")
     if (found := files.digest(path)) != wanted:
@@ -72,9 +94,17 @@ def _check_file(path: Path, wanted: str | None) -> None:
 
 def _read_program(path: Path, facts: dict[str, Any]) -> export.Exported:
     try:
-        return export.deserialize(bytearray(path.read_bytes()))
+        program = export.deserialize(bytearray(path.read_bytes()))
+        calls = set(CUSTOM_CALL.findall(program.mlir_module()))
     except Exception as error:
         raise ValueError(
             f"Expected {path}, written by jax {facts['packages'].get('jax')}, to be "
             f"of a version that jax {jax.__version__} reads, got {describe(error)}."
         ) from error
+    if unknown := sorted(calls - HARMLESS):
+        raise _damaged(
+            path,
+            f"it calls {printable(unknown[0])} outside of the program, which exported "
+            "policies do not",
+        )
+    return program

@@ -1,6 +1,5 @@
 """An exported policy's directory, written whole or not at all."""
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import numpy as np
 from jax import export
 
 import purejaxppo
+from purejaxppo import disk
 from purejaxppo.exporting import files
 from purejaxppo.exporting.extras import check_installed
 from purejaxppo.exporting.lowering import PLATFORMS, lower, signature
@@ -22,11 +22,17 @@ from purejaxppo.study import Loaded, load_run
 
 
 def export_study(
-    directory: Path | str, run: int, output: Path | str, **options: Any
+    directory: Path | str,
+    run: int,
+    output: Path | str,
+    *,
+    trust_code: bool = False,
+    **options: Any,
 ) -> Path:
     """Export the policy of a study's run: `export_policy` of `study.load_run`."""
     check_output(Path(output), options.get("overwrite", False))
-    return export_policy(*load_run(directory, run), output, **options)
+    found = load_run(directory, run, trust_code=trust_code)
+    return export_policy(*found, output, **options)
 
 
 def export_policy(
@@ -69,15 +75,12 @@ def export_policy(
         "platforms": list(lowered.platforms),
         **signature(policy, obs, lowered),
     }
-    target = output.absolute()
+    target = output.resolve()  # A link to a folder stays one.
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        _write(partial, policy, lowered, facts)
-        _replace(partial, target)
-    except OSError as error:
-        raise ValueError(
-            f"Expected output {output} to be writable: {error.strerror}."
-        ) from None
+        with disk.writing(output):
+            _write(partial, policy, lowered, facts)
+            _replace(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return output
@@ -91,10 +94,9 @@ def check_output(output: Path, overwrite: bool) -> None:
         or a package is missing.
     """
     check_installed("export", "safetensors", "flatbuffers")
+    disk.check_output(output)
     if not output.exists():
         return
-    if not output.is_dir():
-        raise ValueError(f"Expected output {output} to be a directory, got a file.")
     ours = {files.FACTS, files.PICTURE, *files.BINARIES}
     others = sorted(path.name for path in output.iterdir() if path.name not in ours)
     if others:
@@ -118,12 +120,12 @@ def _write(
     from safetensors.numpy import save
 
     directory.mkdir(parents=True)
-    (directory / files.PROGRAM).write_bytes(lowered.serialize())
+    disk.write_bytes(directory / files.PROGRAM, bytes(lowered.serialize()))
     named = {files.PARAMETERS: policy.params, files.MEMORY: policy.memory}
     for name, arrays in named.items():
         # The format has no strides: it takes the bytes as they lie.
         plain = {k: np.array(x, order="C") for k, x in arrays.items()}
-        (directory / name).write_bytes(save(plain))
+        disk.write_bytes(directory / name, save(plain))
     digests = {name: files.digest(directory / name) for name in files.BINARIES}
     record = {
         "format": files.FORMAT,
@@ -132,7 +134,7 @@ def _write(
         "packages": _versions(),
         "sha256": digests,
     }
-    (directory / files.FACTS).write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+    disk.write_json(directory / files.FACTS, record)
 
 
 def _replace(partial: Path, output: Path) -> None:

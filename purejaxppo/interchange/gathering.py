@@ -166,10 +166,16 @@ def distinct(records: list[Runs]) -> list[Runs]:
     """Return the records as they are, or refuse two of one algorithm on one task.
 
     Raises:
-      ValueError: two records have the same names, or two runs of one the same seed.
+      ValueError: two records have the same names, or two runs of one the same seed; or
+        a name has characters that do not print.
     """
     names = [(record.algorithm, record.task) for record in records]
     for name, record in zip(names, records, strict=True):
+        if not "".join(name).isprintable():
+            raise ValueError(
+                "Names of algorithms and tasks must consist of characters that print, "
+                f"but one is {name[0]!r} on {name[1]!r}."
+            )
         if names.count(name) > 1:
             raise ValueError(
                 f"Expected each algorithm to be there once on each task, got "

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from purejaxppo import disk
 from purejaxppo.interchange.gathering import distinct, renamed, says_normalized
 from purejaxppo.reliability import final_performance, num_observed
 from purejaxppo.reliability.grids import on_regular_grid
@@ -138,10 +139,10 @@ def write_scores(
     path, scores = Path(path), final_scores(records, fraction=fraction)
     if path.suffix == ".json":
         lists = {name: array.tolist() for name, array in scores.items()}
-        path.write_text(json.dumps(lists) + "\n", "utf-8")
+        disk.write_text(path, json.dumps(lists) + "\n")
         return
     # As np.savez, which takes no algorithm that is called as one of its arguments.
-    with zipfile.ZipFile(path, "w") as archive:
+    with disk.replacing(path) as beside, zipfile.ZipFile(beside, "w") as archive:
         for name, array in scores.items():
             buffer = io.BytesIO()
             np.save(buffer, array)
@@ -226,7 +227,7 @@ def _matrix(
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        scores = json.loads(path.read_bytes(), object_pairs_hook=_once)
+        scores = disk.read_json(path, object_pairs_hook=_once)
     except ValueError as error:
         raise ValueError(f"Expected {path} to be JSON, got: {error}.") from None
     if not isinstance(scores, dict):

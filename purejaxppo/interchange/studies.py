@@ -53,6 +53,7 @@ def read_study(
         trained yet, or there are several, and none was named.
     """
     directory = Path(directory)
+    store.check_study(directory)
     results = store.read_results(directory)
     names = _names(results, algorithm or directory.resolve().name)
     if setting is None and len(names) > 1:
@@ -90,6 +91,7 @@ def read_settings(
       ValueError: as `read_study`; or no setting was trained yet.
     """
     directory = Path(directory)
+    store.check_study(directory)
     results = store.read_results(directory)
     names = _names(results, algorithm or directory.resolve().name)
     _warn_if_incomplete(directory)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from purejaxppo import disk
 from purejaxppo.interchange import cells
 from purejaxppo.interchange.folders import OPTIONS
 from purejaxppo.interchange.gathering import (
@@ -195,7 +196,9 @@ def _read_parquet(path: Path) -> "pd.DataFrame":
 
     try:
         return pd.read_parquet(path, engine="pyarrow")
-    except ValueError as error:
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # Of many kinds.
         raise _unreadable(path, "Parquet", error) from None
 
 
@@ -211,11 +214,13 @@ def _unreadable(path: Path, kind: str, error: Exception) -> ValueError:
 
 
 def _save(table: "pd.DataFrame", path: Path) -> None:
-    if path.suffix == ".csv":
-        table.to_csv(path, index=False)
-    else:
+    if path.suffix != ".csv":
         require("pyarrow", "parquet", path)
-        table.to_parquet(path, engine="pyarrow", index=False)
+    with disk.replacing(path) as beside:
+        if path.suffix == ".csv":
+            table.to_csv(beside, index=False)
+        else:
+            table.to_parquet(beside, engine="pyarrow", index=False)
 
 
 # --- Columns ------------------------------------------------------------------------

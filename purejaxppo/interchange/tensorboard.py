@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from purejaxppo import disk
 from purejaxppo.interchange.folders import (
     RunFolder,
     by_number,
@@ -30,6 +31,7 @@ from purejaxppo.interchange.gathering import (
     says_normalized,
     warn,
 )
+from purejaxppo.labels import printable
 from purejaxppo.reliability.records import Runs
 
 EVENTS = "*tfevents*"
@@ -124,6 +126,22 @@ def _name(path: Path, top: Path) -> str:
 
 
 def _scalars(path: Path) -> Scalars:
+    """Every scalar of a run.
+
+    Raises:
+      ValueError: a file is none, or cannot be read.
+    """
+    for file in path.glob(EVENTS):
+        if not file.is_file() and not file.is_dir():  # A pipe would never end.
+            raise ValueError(f"{file} is not a file.")
+    try:
+        return _read_scalars(path)
+    except Exception as error:  # Of many kinds.
+        told = printable(f"{type(error).__name__}: {disk.reason(error)}")
+        raise ValueError(f"The event files in {path} are damaged: {told}.") from error
+
+
+def _read_scalars(path: Path) -> Scalars:
     from tensorboard.backend.event_processing import event_accumulator as events
     from tensorboard.util.tensor_util import make_ndarray
 

@@ -22,7 +22,6 @@ read as one. `purejaxppo report metrics.csv` and `interchange.read` read the fil
 import csv
 import io
 import itertools
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from purejaxppo import disk
 from purejaxppo.labels import cell
 from purejaxppo.loggers.records import (
     About,
@@ -91,7 +91,7 @@ class CSV:
         if new:
             self._metrics += new
             _widen(self._path, _line([*self._before, *self._metrics]), len(new))
-        with self._path.open("ab") as file:
+        with disk.open_in_place(self._path, "ab") as file:
             for text in self._texts(logged, self._metrics):
                 file.write(text.encode())
 
@@ -194,15 +194,17 @@ def _check_is_log(path: Path) -> None:
 def _keep(path: Path, done: np.ndarray) -> int:
     """Remove rows of updates beyond `done`, and what is torn; return how many stay."""
     limits, kept = done.tolist(), 0
-    beside = path.with_name(f".{path.name}.new")
-    with path.open("rb") as old, beside.open("wb") as new:
+    with (
+        path.open("rb") as old,
+        disk.replacing(path) as beside,
+        beside.open("wb") as new,
+    ):
         header = old.readline()
         if header.endswith(b"\n"):
             new.write(header)
             for line in _kept(old, limits, path):
                 new.write(line)
                 kept += 1
-    os.replace(beside, path)
     return kept
 
 
@@ -224,14 +226,13 @@ def _kept(lines: BinaryIO, limits: list[int], path: Path) -> Iterator[bytes]:
 
 def _widen(path: Path, header: str, more: int) -> None:
     """Give a file another header, and `more` empty cells to each row that it has."""
-    beside, cells = path.with_name(f".{path.name}.new"), b"," * more
-    with beside.open("wb") as new:
+    cells = b"," * more
+    with disk.replacing(path) as beside, beside.open("wb") as new:
         new.write(f"{header}\n".encode())
         if path.exists():
             with path.open("rb") as old:
                 old.readline()
                 new.writelines(line.rstrip(b"\n") + cells + b"\n" for line in old)
-    os.replace(beside, path)
 
 
 def _warn_of_missing(path: Path, missing: int) -> None:

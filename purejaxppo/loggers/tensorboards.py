@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from purejaxppo import disk
 from purejaxppo.loggers.lines import Line, Lines, check_counts, tag
 from purejaxppo.loggers.packages import require
 from purejaxppo.loggers.records import About, Logged, checked_output
@@ -104,7 +105,7 @@ def _events(line: Line) -> Iterator[Any]:
 def _append(path: Path, events: Iterator[Any]) -> None:
     from tensorboard.summary.writer.record_writer import RecordWriter
 
-    with path.open("ab") as file:
+    with disk.open_in_place(path, "ab") as file:
         writer = RecordWriter(file)
         for event in events:
             writer.write(event.SerializeToString())
@@ -152,5 +153,5 @@ def _cut(path: Path, step: int) -> None:
         if Event.FromString(record).step >= step:
             break
         size += len(record) + 16  # Length, and two checksums.
-    with path.open("r+b") as file:
+    with disk.open_in_place(path, "r+b") as file:
         file.truncate(size)

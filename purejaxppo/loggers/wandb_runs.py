@@ -8,7 +8,6 @@ leaves all that to wandb.
 """
 
 import itertools
-import json
 import os
 import uuid
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from purejaxppo import disk
 from purejaxppo.loggers.lines import Line, Lines, check_counts, tag
 from purejaxppo.loggers.packages import require
 from purejaxppo.loggers.records import About, Logged
@@ -146,10 +146,7 @@ class WandB:
 
     def _remember(self) -> None:
         if self._about.output is not None:
-            path = self._about.output / FILE
-            beside = path.with_name(f".{FILE}.new")
-            beside.write_text(json.dumps(self._memory, indent=2) + "\n", "utf-8")
-            os.replace(beside, path)
+            disk.write_json(self._about.output / FILE, self._memory)
 
     def close(self) -> None:
         """Finish the runs that are still open."""
@@ -197,9 +194,10 @@ def _remembered(about: About) -> dict[str, Any]:
     if path is None or not path.exists() or not about.done.any():
         return {"study": uuid.uuid4().hex[:8], "logged": {}}
     try:
-        memory = json.loads(path.read_bytes())
-        return {"study": str(memory["study"]), "logged": dict(memory["logged"])}
-    except (ValueError, KeyError, TypeError):
+        memory = disk.read_json(path)
+        logged = {name: int(updates) for name, updates in memory["logged"].items()}
+        return {"study": f"{int(memory['study'], 16):08x}", "logged": logged}
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(
             f"Expected {path} to hold the ids of the study's runs; without the file "
             "they get new ones."

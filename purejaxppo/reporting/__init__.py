@@ -3,7 +3,6 @@
 from purejaxppo.reporting.briefly import cautions, draw, summaries, write_brief
 from purejaxppo.reporting.terminal import rendered
 from purejaxppo.reporting.writing import (
-    check_output,
     read_comparison,
     read_reports,
     write_comparison,
@@ -12,7 +11,6 @@ from purejaxppo.reporting.writing import (
 
 __all__ = [
     "cautions",
-    "check_output",
     "draw",
     "read_comparison",
     "read_reports",

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from purejaxppo import disk
+from purejaxppo.labels import in_markdown
 from purejaxppo.reliability import (
     Summary,
     entropy_collapsed,
@@ -76,14 +78,15 @@ def write_brief(
 ) -> None:
     """Write `report.md`, with notes, and a picture of each curve into a directory."""
     env, steps = dataset.attrs["env"], dataset["env_steps"].values
-    parts = [f"# {env}: {dataset.sizes['run']} runs of {steps[-1]:,} steps"]
+    parts = [
+        f"# {in_markdown(env)}: {dataset.sizes['run']} runs of {steps[-1]:,} steps"
+    ]
     for name, summary in summaries(dataset, alpha).items():
         metric, picture = next((m, p) for m, (n, p) in CURVES.items() if n == name)
         draw(directory / picture, dataset, metric, alpha)
         parts += [markdown(summary, name), f"![{name}]({picture})"]
-    parts += [*notes, *cautions(dataset)]
-    text = "\n\n".join(parts) + "\n"
-    (directory / "report.md").write_text(text, "utf-8", "backslashreplace")
+    parts += map(in_markdown, [*notes, *cautions(dataset)])
+    disk.write_text(directory / "report.md", "\n\n".join(parts) + "\n")
 
 
 def draw(path: Path, dataset: "xarray.Dataset", metric: str, alpha: float) -> None:
@@ -100,4 +103,5 @@ def draw(path: Path, dataset: "xarray.Dataset", metric: str, alpha: float) -> No
         title=f"{dataset.attrs['env']}, {dataset.sizes['run']} runs",
         ylabel=CURVES[metric][0],
     )
-    plots.save(figure, path)
+    with disk.replacing(path) as beside:
+        plots.save(figure, beside)

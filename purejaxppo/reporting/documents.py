@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from purejaxppo import disk
+
 PACKAGES = ("purejaxppo", "numpy", "scipy", "matplotlib")
 
 
@@ -45,4 +47,4 @@ def versions() -> dict[str, str]:
 def write_json(path: Path, document: dict[str, Any]) -> None:
     """Write a document whose values `plain` understands."""
     text = json.dumps(plain(document), indent=1, allow_nan=False)
-    path.write_text(text + "\n", "utf-8")
+    disk.write_text(path, f"{text}\n")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from purejaxppo import disk
 from purejaxppo.reliability.caveats import NO_ROLLOUTS, NO_UNITS
 from purejaxppo.reliability.comparing import MEASURED
 from purejaxppo.reporting.models import Caveat, Page
@@ -29,8 +30,7 @@ def write_page(path: Path, page: Page) -> None:
     )
     environment.filters["said"] = _said
     text = environment.get_template("page.html").render(page=page)
-    # A path may hold bytes that are no text.
-    path.write_text(text, "utf-8", "backslashreplace")
+    disk.write_text(path, text)
 
 
 def made_by(versions: dict[str, str]) -> str:

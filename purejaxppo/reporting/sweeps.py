@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from purejaxppo.labels import cell, label, shown
+from purejaxppo import disk
+from purejaxppo.labels import cell, in_markdown, label, shown
 from purejaxppo.reliability import Summary, aggregates, summarize
 from purejaxppo.reliability.analysis import Plan, lacking_scores, score_intervals
 from purejaxppo.reliability.caveats import of_resamples, title
@@ -133,9 +134,12 @@ def write_sweep(
 
     ranked = rank(dataset, plan, by)
     head, rows = _columns(ranked, plan), [_cells(one) for one in ranked]
-    lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+    lines = [
+        f"| {' | '.join([row[0], *map(in_markdown, row[1:-4]), *row[-4:]])} |"
+        for row in (head, ["---"] * len(head), *rows)
+    ]
     env, runs = dataset.attrs["env"], dataset.sizes["run"]
-    title = f"# {env}: {counted(len(ranked), 'setting')}, {counted(runs)}"
+    title = f"# {in_markdown(env)}: {counted(len(ranked), 'setting')}, {counted(runs)}"
     parts = [
         title,
         _how(ranked, plan, by),
@@ -143,7 +147,7 @@ def write_sweep(
         *_of_resamples(ranked, plan),
         f"![{SWEEP}]({SWEEP}.png)",
     ]
-    (directory / f"{SWEEP}.md").write_text("\n\n".join(parts) + "\n", "utf-8")
+    disk.write_text(directory / f"{SWEEP}.md", "\n\n".join(parts) + "\n")
     _write_csv(directory / f"{SWEEP}.csv", ranked)
     figure = plots.settings_by_field(
         [one.setting for one in ranked],
@@ -153,7 +157,8 @@ def write_sweep(
         },
         title=f"{env}: dots are settings of {runs // len(ranked)} runs, lines medians",
     )
-    plots.save(figure, directory / f"{SWEEP}.png")
+    with disk.replacing(directory / f"{SWEEP}.png") as beside:
+        plots.save(figure, beside)
     return ranked
 
 
@@ -292,7 +297,10 @@ def _write_csv(path: Path, ranked: list[Ranked]) -> None:
     """Write the table with all digits."""
     import csv
 
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with (
+        disk.replacing(path) as beside,
+        beside.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file)
         intervals = [f"{k}_{end}" for k in ("iqm", "cvar") for end in ("low", "high")]
         fields = list(ranked[0].setting)

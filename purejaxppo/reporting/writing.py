@@ -1,10 +1,10 @@
 """Reports and comparisons: everything is read and checked first, then written."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from purejaxppo import disk
 from purejaxppo.reliability.analysis import Plan
 from purejaxppo.reliability.comparing import (
     Comparison,
@@ -31,6 +31,11 @@ from purejaxppo.study import store
 
 REPORT, COMPARISON = "report", "compare"
 """Names of the files, with the suffixes .html and .json."""
+
+
+def names_of(kind: str) -> tuple[str, str]:
+    """Return the names of a page's files."""
+    return f"{kind}.html", f"{kind}.json"
 
 
 def references(texts: str | None, tasks: Sequence[str], field: str) -> dict[str, float]:
@@ -158,7 +163,7 @@ def write_report(study: Study, output: Path, plan: Plan) -> list[Part]:
     Raises:
         ValueError: the directory cannot be written.
     """
-    check_output(output)
+    disk.check_output(output, names_of(REPORT))
     parts = [analyzed(part, plan) for part in study.parts]
     made = versions()
     page = make_report_page(
@@ -181,7 +186,7 @@ def write_report(study: Study, output: Path, plan: Plan) -> list[Part]:
         "targets": {part.name: part.target for part in parts},
         "parts": {part.name: part.analysis for part in parts},
     }
-    output.mkdir(parents=True, exist_ok=True)
+    disk.make_folder(output)
     write_json(output / f"{REPORT}.json", document)
     write_page(output / f"{REPORT}.html", page)
     return parts
@@ -283,7 +288,7 @@ def write_comparison(contest: Contest, output: Path, plan: Plan) -> Comparison:
     Raises:
         ValueError: the directory cannot be written.
     """
-    check_output(output)
+    disk.check_output(output, names_of(COMPARISON))
     comparison = compare(contest.records, plan, contest.lows, contest.highs)
     made, data = versions(), f"{COMPARISON}.json"
     page = make_comparison_page(
@@ -306,25 +311,10 @@ def write_comparison(contest: Contest, output: Path, plan: Plan) -> Comparison:
         "caveats": page.caveats,
         "comparison": comparison,
     }
-    output.mkdir(parents=True, exist_ok=True)
+    disk.make_folder(output)
     write_json(output / data, document)
     write_page(output / f"{COMPARISON}.html", page)
     return comparison
-
-
-def check_output(directory: Path) -> None:
-    """Refuse a directory that cannot be made, or not be written into.
-
-    Raises:
-        ValueError: as above.
-    """
-    there = next(
-        path for path in (directory, *directory.absolute().parents) if path.exists()
-    )
-    if not there.is_dir():
-        raise ValueError(f"Expected output {directory} to be a directory, got a file.")
-    if not os.access(there, os.W_OK):
-        raise ValueError(f"Expected output {directory} to be writable, it is not.")
 
 
 def _origin(source: Source) -> dict[str, Any]:

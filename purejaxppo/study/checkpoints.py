@@ -5,14 +5,14 @@ orbax wrote and a manifest of all its files' digests. It gets its name when ever
 has reached the disk; the one before it is kept beside it.
 """
 
-import json
-import shutil
+import contextlib
 import warnings
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from purejaxppo import disk
 from purejaxppo.study import digests, hosts, store
 
 MANIFEST, TREE = "manifest.json", "tree"
@@ -40,48 +40,49 @@ def save(folder: Path, update: int, tree: Any) -> Path:
       Where it is.
 
     Raises:
-      OSError: it could not be written; those that are there are as they were.
+      disk.WriteError: it could not be written; those that are there are as they
+        were.
       PartError: one of several processes could not write its part.
     """
     final = folder / f"{update:09d}"
-    unfinished = folder / f"{update:09d}.unfinished"
+    unfinished = folder / f"{update:09d}{disk.UNFINISHED}"
     try:
-        hosts.first_does(lambda: _begin(folder, unfinished), "write a checkpoint")
-        _write(unfinished / TREE, tree)
-        hosts.first_does(lambda: _finish(unfinished, final), "write a checkpoint")
-    except PartError:
-        raise
-    except Exception as error:  # orbax's are of many kinds.
+        with disk.writing(unfinished):
+            hosts.first_does(lambda: _begin(folder, unfinished), "write a checkpoint")
+            _write(unfinished / TREE, tree)
+            hosts.first_does(lambda: _finish(unfinished, final), "write a checkpoint")
+    except OSError:
         if hosts.is_first():
-            shutil.rmtree(unfinished, ignore_errors=True)
-        raise OSError(f"{unfinished} could not be written: {error}") from error
+            with contextlib.suppress(OSError):
+                disk.remove(unfinished)
+        raise
     return final
 
 
 def _write(path: Path, tree: Any) -> None:
     try:
         store.write_tree(path, tree)
-    except Exception as error:
+    except disk.WriteError as error:
         if jax.process_count() == 1:
             raise
-        raise PartError(f"{path} could not be written: {error}") from error
+        raise PartError(str(error)) from error
 
 
 def _begin(folder: Path, unfinished: Path) -> None:
-    store.make_folder(folder)
-    for rest in folder.glob("*.unfinished"):
-        shutil.rmtree(rest)
+    disk.make_folder(folder)
+    for rest in folder.glob(f"*{disk.UNFINISHED}"):
+        disk.remove(rest)
     unfinished.mkdir()
 
 
 def _finish(unfinished: Path, final: Path) -> None:
     """Write the manifest, bring all to the disk, and only then give it its name."""
     found = digests.digests_of(unfinished)
-    (unfinished / MANIFEST).write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-    store.sync(unfinished)
+    disk.write_json(unfinished / MANIFEST, found, indent=1)
+    disk.sync(unfinished)
     store.remove(final)  # Damaged: else nobody would write it again.
     unfinished.rename(final)
-    store.sync(final.parent)
+    disk.sync(final.parent)
     for path in _useless(final):
         store.remove(path)
 

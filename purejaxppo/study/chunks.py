@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from purejaxppo import disk
 from purejaxppo.spaces import MASK
 from purejaxppo.study import checkpoints, hosts
 from purejaxppo.study.origins import changes
@@ -176,8 +177,13 @@ def _left(folder: Path, update: int, tree: Any) -> bool:
     try:
         checkpoints.save(folder, update, tree)
     except OSError as error:
-        first = str(error).splitlines()[0]
-        warnings.warn(f"No checkpoint: {first}", CheckpointWarning, stacklevel=3)
+        why = disk.reason(error.__cause__ or error)
+        warnings.warn(
+            f"No checkpoint: {folder} could not be written: {why}; the training goes "
+            "on without.",
+            CheckpointWarning,
+            stacklevel=3,
+        )
         return False
     return True
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from purejaxppo import loggers
+from purejaxppo import disk, loggers
 from purejaxppo.fields import flatten
 from purejaxppo.labels import label
 from purejaxppo.study import hosts, store
@@ -107,6 +107,7 @@ def check_claim(
     """
     if resume and overwrite:
         raise ValueError("Expected at most one of overwrite and resume, got both.")
+    store.check_directory(output)
     if store.holds_study(output) and not overwrite:
         store.check_same(output, task.job, task.objects, resume)
         if store.read_environment(output)["status"] != "complete":
@@ -197,7 +198,7 @@ def write_chunks(
         "devices_per_run": devices_per_run,
         "chunks": chunks,
     }
-    store.write_json(output / store.PLAN, record)
+    disk.write_json(output / store.PLAN, record)
 
 
 def leave(
@@ -212,15 +213,21 @@ def leave(
     All processes take part. The note that the study is complete comes last: whatever
     happens until then, it can be resumed.
     """
+    parameters = output / store.PARAMETERS
+    unfinished = parameters.with_name(f"{parameters.name}{disk.UNFINISHED}")
 
     def begin() -> None:
         store.write_results(output, task.dataset(outcomes))
-        store.remove(output / store.EVALUATION)
-        store.remove(output / store.PARAMETERS)
-        store.make_folder(output / store.PARAMETERS)
+        with disk.writing(unfinished):
+            disk.remove(unfinished)
+            disk.make_folder(unfinished)
 
     def finish() -> None:
-        store.sync(output / store.PARAMETERS)
+        with disk.writing(parameters):
+            disk.sync(unfinished)
+            store.remove(output / store.EVALUATION)
+            store.remove(parameters)
+            unfinished.replace(parameters)
         write_facts(output, task, outcomes, seconds, complete)
         if complete:
             store.remove(output / store.CHUNKS)
@@ -230,7 +237,7 @@ def leave(
         found = [(c, x.policies) for c, x in outcomes if c.group == number]
         rows = [policies for _, policies in found if policies is not None]
         if sum(c.num_runs for c, p in found if p is not None) == len(group.runs):
-            _leave_policies(output / store.PARAMETERS / str(number), rows)
+            _leave_policies(unfinished / str(number), rows)
     hosts.first_does(finish, "write the results")
 
 

@@ -89,6 +89,7 @@ def evaluate_study(
     env: Any = None,
     env_params: Any = None,
     network: Network | None = None,
+    trust_code: bool = False,
     on_status: Callable[[Played], None] = lambda status: None,
 ) -> "xarray.Dataset":
     """Evaluate the policies in a study's directory and keep the outcome there.
@@ -103,6 +104,7 @@ def evaluate_study(
       env: as for `load`.
       env_params: as for `load`.
       network: as for `load`.
+      trust_code: as for `load`.
       on_status: called before compiling, and after each chunk.
 
     Returns:
@@ -122,7 +124,7 @@ def evaluate_study(
             f"Expected {directory} to hold no {store.EVALUATION}, but it does; "
             "overwrite replaces it."
         )
-    study = read_study(directory, env, env_params, network)
+    study = read_study(directory, env, env_params, network, trust_code)
     batches = [_batch(study, group) for group in study.groups]
     if not os.access(directory, os.W_OK):
         raise ValueError(f"Expected {directory} to be writable.")

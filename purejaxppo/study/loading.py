@@ -12,6 +12,7 @@ from purejaxppo.study import hosts, store
 from purejaxppo.study.groups import Group
 from purejaxppo.study.origins import changes
 from purejaxppo.study.running import Study
+from purejaxppo.study.trust import check_code
 from purejaxppo.training import PPO
 
 
@@ -62,6 +63,7 @@ def load(
     env: Any = None,
     env_params: Any = None,
     network: Network | None = None,
+    trust_code: bool = False,
 ) -> Loaded:
     """Read a study, finished or stopped, so that its policies can act.
 
@@ -75,14 +77,17 @@ def load(
       env: the study's environment if it was an object, else that of `config.toml`.
       env_params: the study's if it was given any, else the environment's defaults.
       network: the study's if it was given one, else that of `config.toml`.
+      trust_code: import the environment that `config.toml` names, also if it is code
+        that may have come with the study; see docs/trust.md.
 
     Raises:
       ValueError: there is no study, or one without parameters; an object of which
         `config.toml` knows nothing was not given; or the parameters are not those of
-        this environment and network; or it has several settings, and none was named.
+        this environment and network; or it has several settings, and none was named;
+        or it names code that is not trusted.
     """
     directory = Path(directory)
-    study = read_study(directory, env, env_params, network)
+    study = read_study(directory, env, env_params, network, trust_code)
     number = _setting(study, setting)
     alone = study.of_setting(number)
     runs = np.arange(number * study.num_seeds, (number + 1) * study.num_seeds)
@@ -98,15 +103,20 @@ def load(
 
 
 def read_study(
-    directory: Path, env: Any, env_params: Any, network: Network | None
+    directory: Path,
+    env: Any = None,
+    env_params: Any = None,
+    network: Network | None = None,
+    trust_code: bool = False,
 ) -> Study:
     """The study that a directory holds; see `load`."""
-    if not store.holds_study(directory):
-        raise ValueError(f"Expected a study in {directory}, found none.")
+    store.check_study(directory)
     facts = store.read_environment(directory)
     given = {"env": env, "env_params": env_params, "network": network}
     _check_given(directory, facts.get("objects", ()), given)
     job = store.read_own_job(directory)
+    if env is None:
+        check_code(job.env, directory / store.CONFIG, trust_code)
     return Study(
         config=job.config,
         env=job.env if env is None else env,
@@ -141,8 +151,7 @@ def load_run(directory: Path | str, run: int, **objects: Any) -> tuple[Loaded, i
       ValueError: there is no such run, or as `load`.
     """
     directory = Path(directory)
-    if not store.holds_study(directory):
-        raise ValueError(f"Expected a study in {directory}, found none.")
+    store.check_study(directory)
     job = store.read_own_job(directory)
     num_runs = max(1, len(job.settings)) * job.num_seeds
     if not 0 <= run < num_runs:
@@ -202,7 +211,7 @@ def _read_parameters(directory: Path, number: int, group: Group) -> Any:
     if not path.exists():
         of = f" of {group.name}" if path.parent.exists() and group.name else ""
         raise ValueError(f"Expected {store.PARAMETERS}{of} in {directory}, found none.")
-    return store.read_tree(path)
+    return store.read_policies(directory, number)
 
 
 def _shown(shape: tuple[int, ...]) -> str:

@@ -48,7 +48,7 @@ def provenance(env: Any) -> dict[str, Any]:
         "device": _cpu() if device.platform == "cpu" else device.device_kind,
         "devices": jax.device_count(),
         "processes": jax.process_count(),
-        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        "XLA_FLAGS": " ".join(os.environ.get("XLA_FLAGS", "").split()),
         **{option: getattr(jax.config, option) for option in OPTIONS},
     }
 

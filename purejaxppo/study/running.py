@@ -6,8 +6,9 @@ import importlib
 import math
 import re
 import threading
+import warnings
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from gymnasium.spaces import Box
 from purejaxppo.config import Config
 from purejaxppo.environments import Environment
 from purejaxppo.fields import UnknownField, flatten
+from purejaxppo.labels import printable
 from purejaxppo.loggers import fan_out
 from purejaxppo.networks import Network
 from purejaxppo.objectives import Loss
@@ -35,7 +37,7 @@ from purejaxppo.study.groups import (
     make_configs,
     split,
 )
-from purejaxppo.study.locking import LOCK, locked
+from purejaxppo.study.locking import Lock, locked
 from purejaxppo.study.means import DEFAULT, Means
 from purejaxppo.study.origins import code
 from purejaxppo.study.plans import Chunk, Plan
@@ -121,7 +123,7 @@ class Study:
     def job(self) -> store.Job:
         """What is trained, as `config.toml` has it."""
         # Without an address, which would keep the same study from being resumed.
-        own = re.sub(r" at 0x[0-9a-f]+", "", repr(self.env))
+        own = printable(re.sub(r" at 0x[0-9a-f]+", "", repr(self.env)))
         env = self.env if isinstance(self.env, str) else own
         settings = () if self.grid is None else self.settings
         return store.Job(
@@ -293,11 +295,17 @@ class Study:
         if task.output is None:
             return Work(task, means, [], logger).run(on_plan, on_status)
         output = task.output
+        lock: Lock | None = None
         with contextlib.ExitStack() as stack:
 
             def check() -> None:
-                stack.enter_context(locked(output))
-                check_claim(task, output, overwrite, resume, allow_changes)
+                nonlocal lock
+                claim = partial(check_claim, task, output, overwrite, resume)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # Of what is to be said below.
+                    claim(allow_changes)  # What is refused stays as it is.
+                lock = stack.enter_context(locked(output))
+                claim(allow_changes)
 
             hosts.first_does(check, "take the directory")
             check_shared(output)
@@ -310,7 +318,7 @@ class Study:
             chunks: list[Chunk] = []
             if not is_new:
                 chunks, means = as_begun(output, task, means, allow_changes)
-            work = Work(task, means, chunks, logger, is_new)
+            work = Work(task, means, chunks, logger, is_new, lock)
             return work.run(on_plan, on_status)
 
     def _facts(self, use: str, means: Means, *options: bool) -> dict[str, Any]:
@@ -351,7 +359,7 @@ def check_shared(output: Path) -> None:
     Raises:
       ValueError: in all processes.
     """
-    if hosts.any_of(not (output / LOCK).exists()):
+    if hosts.any_of(not (output / store.LOCK).exists()):
         raise ValueError(
             f"Expected output {output} to be one directory that all processes share, "
             "got one that some do not see."

@@ -1,13 +1,11 @@
 """A study's directory: what is in it, written and read."""
 
 import hashlib
-import json
-import os
+import logging
 import shlex
-import shutil
 import sys
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,9 +14,11 @@ import jax
 import numpy as np
 import tomli_w
 
+from purejaxppo import disk
 from purejaxppo.config import Config
 from purejaxppo.fields import flatten, nearest, replace
-from purejaxppo.study import digests
+from purejaxppo.labels import printable
+from purejaxppo.study import arrays, digests, schemas
 from purejaxppo.study.grids import TABLES, from_tables
 from purejaxppo.study.origins import package_versions
 
@@ -28,11 +28,23 @@ if TYPE_CHECKING:
 CONFIG, ENVIRONMENT, RESULTS = "config.toml", "environment.json", "results.zarr"
 PARAMETERS, EVALUATION = "parameters", "evaluation.zarr"
 PLAN, CHUNKS = "plan.json", "chunks"
+LOCK = ".lock"
+DIGESTS = ".digests.json"
 REPORTS = (
     *("report.md", "learning_curve.png", "evaluation_curve.png"),
     *("report.html", "report.json"),
     *("sweep.md", "sweep.csv", "sweep.png"),
 )
+FILES = (
+    *(CONFIG, ENVIRONMENT, PLAN, LOCK, *REPORTS),
+    *(f"{RESULTS}{DIGESTS}", f"{EVALUATION}{DIGESTS}"),
+    *("metrics.csv", "wandb.json", "play.gif"),
+)
+FOLDERS = RESULTS, EVALUATION, PARAMETERS, CHUNKS, "tensorboard"
+EXPORTS = "policy-*"
+"""What this library leaves in a study's directory: none of it may be a link."""
+LINKED = ("wandb",)
+"""A folder in which Weights & Biases makes links, to what is in it."""
 
 
 class Job(NamedTuple):
@@ -50,36 +62,59 @@ def holds_study(directory: Path) -> bool:
     return (directory / CONFIG).exists()
 
 
+def check_directory(directory: Path) -> None:
+    """Raise if anything of a study's is a link, or not of its kind.
+
+    Raises:
+      ValueError: naming it.
+    """
+    for name in FILES:
+        disk.check_entry(directory / name, is_folder=False)
+    exports = [path.name for path in directory.glob(EXPORTS)]
+    for name in (*FOLDERS, *exports):
+        disk.check_entry(directory / name, is_folder=True)
+    for name in LINKED:
+        disk.check_entry(directory / name, is_folder=True, links_within=True)
+
+
+def check_study(directory: Path) -> None:
+    """Raise unless a directory holds a study, all of it plain files and folders.
+
+    Raises:
+      ValueError: as `check_directory`, or there is none.
+    """
+    if not holds_study(directory):
+        raise ValueError(f"Expected a study in {directory}, found none.")
+    check_directory(directory)
+
+
 def clear(directory: Path) -> None:
     """Delete a study's own files and nothing else."""
     arrays = RESULTS, EVALUATION, PARAMETERS, CHUNKS
     # The config goes first: without it there is no study, but for its rests.
     for name in (CONFIG, ENVIRONMENT, PLAN, *arrays, *REPORTS):
         remove(directory / name)
+    disk.remove_unfinished(directory)
 
 
 def remove(path: Path) -> None:
     """Delete a file or a folder, if it is there, and first its digests."""
     _manifest_of(path).unlink(missing_ok=True)
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    disk.remove(path)
 
 
 def _manifest_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}.digests.json")
+    return path.with_name(f"{path.name}{DIGESTS}")
 
 
 def write_digests(path: Path) -> None:
     """Write the digests of a folder's files beside it."""
-    write_json(_manifest_of(path), digests.digests_of(path))
+    disk.write_json(_manifest_of(path), digests.digests_of(path))
 
 
 def _check_whole(path: Path) -> None:
-    """Refuse a folder that is not as its digests say, where it has some."""
-    manifest = _manifest_of(path)
-    if manifest.exists() and (told := digests.fault(path, manifest)):
+    """Raise if a folder is not as its digests say, or has none."""
+    if told := digests.fault(path, _manifest_of(path)):
         raise _damaged(path, f"it {told}")
 
 
@@ -89,14 +124,15 @@ def check_policies(directory: Path) -> None:
     Raises:
       ValueError: naming what is damaged.
     """
-    for manifest in sorted((directory / PARAMETERS).glob("*.digests.json")):
-        _check_whole(manifest.with_name(manifest.name.removesuffix(".digests.json")))
+    for path in sorted((directory / PARAMETERS).glob("*")):
+        if path.is_dir():
+            _check_whole(path)
 
 
 def write_job(directory: Path, job: Job, name: str = CONFIG) -> None:
     """Write `config.toml`, from which `--config` makes the same study again."""
-    make_folder(directory)
-    _write_text(directory / name, _job_text(job))
+    disk.make_folder(directory)
+    disk.write_text(directory / name, _job_text(job))
 
 
 def _job_text(job: Job) -> str:
@@ -120,8 +156,9 @@ def read_own_job(directory: Path) -> Job:
     Raises:
       ValueError: as `read_job`, or it was changed.
     """
-    path, written = directory / CONFIG, read_environment(directory).get("config")
-    if written is not None and digests.digest(path) != written:
+    path, written = directory / CONFIG, read_environment(directory)["config"]
+    disk.check_entry(path, is_folder=False)
+    if digests.digest(path) != written:
         raise _damaged(
             path,
             "it is not the one that the study was begun with; undo the change, or "
@@ -136,10 +173,10 @@ def read_job(path: Path) -> Job:
     Raises:
       ValueError: no such file, no TOML, an unknown key, a value out of range.
     """
+    if not path.exists():
+        raise ValueError(f"Expected a config file at {path}, found none.")
     try:
-        table = tomllib.loads(path.read_text("utf-8-sig"))
-    except FileNotFoundError:
-        raise ValueError(f"Expected a config file at {path}, found none.") from None
+        table = disk.read_toml(path)
     except UnicodeDecodeError:
         raise ValueError(f"Expected {path} to be TOML, but it is not UTF-8.") from None
     except ValueError as error:
@@ -148,13 +185,19 @@ def read_job(path: Path) -> Job:
     for name in table:
         if name not in known:
             raise ValueError(f"Unknown key {name!r} in {path}; {nearest(name, known)}.")
-    return Job(
-        env=table.get("env", ""),
-        num_seeds=table.get("num_seeds", 1),
-        seed=table.get("seed", 0),
-        config=replace(Config(), table.get("config", {})),
-        settings=tuple(from_tables({k: table[k] for k in TABLES if k in table})),
-    )
+    own = {name: table[name] for name in schemas.JOB if name in table}
+    if told := schemas.fault(own, schemas.JOB, needed=()):
+        raise ValueError(f"{path} cannot be used: {told}.")
+    try:
+        return Job(
+            env=table.get("env", ""),
+            num_seeds=table.get("num_seeds", 1),
+            seed=table.get("seed", 0),
+            config=replace(Config(), table.get("config", {})),
+            settings=tuple(from_tables({k: table[k] for k in TABLES if k in table})),
+        )
+    except RecursionError:
+        raise ValueError(f"{path} cannot be used: it is nested too deeply.") from None
 
 
 def check_same(
@@ -211,8 +254,8 @@ def write_environment(directory: Path, facts: dict[str, Any]) -> None:
         "num_devices": jax.device_count(),
         **facts,
     }
-    make_folder(directory)
-    write_json(directory / ENVIRONMENT, record)
+    disk.make_folder(directory)
+    disk.write_json(directory / ENVIRONMENT, record)
 
 
 def read_environment(directory: Path) -> dict[str, Any]:
@@ -223,8 +266,10 @@ def read_environment(directory: Path) -> dict[str, Any]:
     """
     if not (directory / ENVIRONMENT).exists():
         raise ValueError(f"Expected {ENVIRONMENT} in {directory}, found none.")
-    kinds = {"status": str, "updates": int}
-    return _read_json(directory / ENVIRONMENT, kinds)
+    record = _read_record(directory / ENVIRONMENT, schemas.ENVIRONMENT)
+    if record["updates"] > record["num_updates"]:
+        raise _damaged(directory / ENVIRONMENT, "updates are more than num_updates")
+    return record
 
 
 def read_plan(directory: Path) -> dict[str, Any] | None:
@@ -233,68 +278,27 @@ def read_plan(directory: Path) -> dict[str, Any] | None:
     Raises:
       ValueError: it is damaged.
     """
-    kinds = {"provenance": dict, "devices_per_run": int, "chunks": list}
     path = directory / PLAN
-    return _read_json(path, kinds) if path.exists() else None
+    return _read_record(path, schemas.PLAN) if path.exists() else None
 
 
-def _read_json(path: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
-    """Read an object with at least these names and kinds of values."""
+def _read_record(path: Path, schema: schemas.Schema) -> dict[str, Any]:
+    """Read an object whose fields are as a schema says."""
+    disk.check_entry(path, is_folder=False)
     try:
-        record = json.loads(path.read_bytes())
+        record = disk.read_json(path)
     except ValueError as error:
         raise _damaged(path, error) from None
-    for name, kind in kinds.items():
-        if not isinstance(record, dict) or not isinstance(record.get(name), kind):
-            raise _damaged(path, f"it has no {name}")
+    if told := schemas.fault(record, schema):
+        raise _damaged(path, told)
     return record
 
 
 def _damaged(path: Path, why: object) -> ValueError:
     """The error of a file, or a folder of files, that is not as it was written."""
     first = (str(why).strip().splitlines() or [type(why).__name__])[0]
-    told = first.removesuffix(".")
+    told = printable(first).removesuffix(".")
     return ValueError(f"Expected {path} as it was written, but it is damaged: {told}.")
-
-
-def write_json(path: Path, record: Any) -> None:
-    """Write a file of JSON, whole or not at all."""
-    _write_text(path, json.dumps(record, indent=2) + "\n")
-
-
-def _write_text(path: Path, text: str) -> None:
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    unfinished.write_text(text, "utf-8")
-    sync(unfinished)
-    unfinished.replace(path)
-    _sync_one(path.parent)
-
-
-def make_folder(path: Path) -> list[Path]:
-    """Make a folder, and bring it and those made above it to the disk.
-
-    Returns:
-      Those that were made, the innermost first.
-    """
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
-    path.mkdir(parents=True, exist_ok=True)
-    for folder in made:
-        _sync_one(folder.parent)
-    return made
-
-
-def sync(path: Path) -> None:
-    """Bring a file, or a folder and all that is in it, to the disk."""
-    for inner in (path, *path.rglob("*")) if path.is_dir() else (path,):
-        _sync_one(inner)
-
-
-def _sync_one(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_results(directory: Path, dataset: "xarray.Dataset") -> None:
@@ -306,11 +310,13 @@ def read_results(directory: Path) -> "xarray.Dataset":
     """Read `results.zarr`.
 
     Raises:
-      ValueError: the directory holds no results, or damaged ones.
+      ValueError: the directory holds no results, or damaged ones, or those of another
+        study.
     """
-    if not (directory / RESULTS).exists():
+    path = directory / RESULTS
+    if not path.exists():
         raise ValueError(f"Expected a study with results in {directory}, found none.")
-    return _read_dataset(directory / RESULTS)
+    return _read_dataset(path, arrays.results_fault)
 
 
 def write_evaluation(directory: Path, dataset: "xarray.Dataset") -> None:
@@ -329,35 +335,74 @@ def read_evaluation(directory: Path) -> "xarray.Dataset":
             f"Expected an evaluation in {directory}, found none; "
             f"`purejaxppo evaluate {shlex.quote(str(directory))}` makes it."
         )
-    return _read_dataset(directory / EVALUATION)
+    return _read_dataset(directory / EVALUATION, arrays.evaluation_fault)
 
 
 def _write_dataset(path: Path, dataset: "xarray.Dataset") -> None:
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    remove(unfinished)
-    dataset.to_zarr(unfinished, mode="w", zarr_format=3, consolidated=False)
-    sync(unfinished)
-    remove(path)
-    unfinished.replace(path)
-    write_digests(path)
+    unfinished = path.with_name(f"{path.name}{disk.UNFINISHED}")
+    # Each chunk is written, also one of zeros: one that is missing is damage.
+    how = {"zarr_format": 3, "consolidated": False, "write_empty_chunks": True}
+    with disk.writing(path):
+        disk.remove(unfinished)
+        try:
+            dataset.to_zarr(unfinished, mode="w", **how)
+            disk.sync(unfinished)
+        except BaseException:
+            with suppress(OSError):
+                disk.remove(unfinished)
+            raise
+        remove(path)
+        unfinished.replace(path)
+        write_digests(path)
 
 
-def _read_dataset(path: Path) -> "xarray.Dataset":
+def _read_dataset(
+    path: Path, fault: Callable[["xarray.Dataset"], str]
+) -> "xarray.Dataset":
     import xarray
 
+    disk.check_entry(path, is_folder=True)
     _check_whole(path)
     try:
-        return xarray.open_zarr(path, consolidated=False, chunks=None).load()
+        if told := arrays.files_fault(path):
+            raise ValueError(told)
+        how = {"zarr_format": 3, "consolidated": False, "chunks": None}
+        dataset = xarray.open_zarr(path, **how).load()
+        if told := fault(dataset):
+            raise ValueError(told)
     except Exception as error:  # Of many kinds.
         raise _damaged(path, error) from error
+    return dataset
 
 
 def write_tree(path: Path, tree: Any) -> None:
-    """Write a tree of arrays with orbax; all processes take part."""
+    """Write a tree of arrays with orbax; all processes take part.
+
+    Raises:
+      disk.WriteError: it could not be written.
+    """
     import orbax.checkpoint as ocp
 
-    with ocp.StandardCheckpointer() as checkpointer:
+    with (
+        disk.writing(path, (Exception,)),  # orbax's are of many kinds.
+        _quiet(),
+        ocp.StandardCheckpointer() as checkpointer,
+    ):
         checkpointer.save(path.absolute(), tree, force=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep orbax's threads from logging what they raise: we are told it, too."""
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    before = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
+    try:
+        yield
+    finally:
+        for logger, was in zip(loggers, before, strict=True):
+            logger.disabled = was
 
 
 def read_tree(path: Path) -> Any:
@@ -370,9 +415,9 @@ def read_tree(path: Path) -> Any:
 
     if not path.exists():
         raise ValueError(f"Expected {path.name} in {path.parent}, found none.")
-    _check_whole(path)
+    disk.check_entry(path, is_folder=True)
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _quiet(), ocp.StandardCheckpointer() as checkpointer:
             saved = checkpointer.metadata(path.absolute()).item_metadata.tree
             like = jax.tree.map(
                 lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), saved
@@ -380,6 +425,18 @@ def read_tree(path: Path) -> Any:
             return checkpointer.restore(path.absolute(), like)
     except Exception as error:  # Of many kinds.
         raise _damaged(path, error) from error
+
+
+def read_policies(directory: Path, number: int) -> Any:
+    """Read the policies of a group as a tree of NumPy's arrays.
+
+    Raises:
+      ValueError: there are none, or they are damaged.
+    """
+    path = directory / PARAMETERS / str(number)
+    if path.exists():
+        _check_whole(path)
+    return read_tree(path)
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:

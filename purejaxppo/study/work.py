@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import numpy as np
 
+from purejaxppo import disk
 from purejaxppo.loggers import Logged, Logger
 from purejaxppo.study import checkpoints, directory, hosts, store
 from purejaxppo.study.chunks import (
@@ -22,6 +23,7 @@ from purejaxppo.study.chunks import (
     split_checkpoint,
 )
 from purejaxppo.study.directory import ChangedWarning, Task
+from purejaxppo.study.locking import Lock, locked
 from purejaxppo.study.means import Means
 from purejaxppo.study.plans import Chunk, Plan
 from purejaxppo.study.programs import Programmer, make_plan
@@ -62,6 +64,7 @@ class Work:
       chunks: those that it was begun with, if it goes on.
       logger: is told of each segment.
       is_new: whether it takes the directory anew.
+      lock: what this process holds of the directory, if it is the first one.
     """
 
     def __init__(
@@ -71,9 +74,10 @@ class Work:
         chunks: list[Chunk],
         logger: Logger,
         is_new: bool = True,
+        lock: Lock | None = None,
     ) -> None:
         self.task, self.means, self.chunks, self.logger = task, means, chunks, logger
-        self.is_new = is_new
+        self.is_new, self.lock = is_new, lock
         self.programmer = Programmer(task.groups, task.algorithm, means.devices_per_run)
         self.now: tuple[Chunk, Training] | None = None
         self.kept: dict[Chunk, Outcome] = {}
@@ -95,13 +99,13 @@ class Work:
                 while chunk := self._next():
                     if self._train(chunk, on_status, stop_asked):
                         break
-        except BaseException:
+        except BaseException as error:
             # Where one of several processes fails, the others do not come to write.
             if jax.process_count() == 1:
-                self._leave()
+                self._leave_all(error)
             raise
         else:
-            outcomes = self._leave()
+            outcomes = self._leave_all()
         finally:
             self.logger.close()
         return self.task.dataset(outcomes)
@@ -144,6 +148,7 @@ class Work:
     def _begin(self) -> None:
         """Take the directory, now that the plan is known and agreed to."""
         task, output = self.task, self.task.output
+        self._check_there()
         if output is not None and self.is_new:
             hosts.first_does(lambda: directory.begin(task, output), "begin the study")
         self._note_chunks()
@@ -231,6 +236,7 @@ class Work:
         self.now, stops = (chunk, training), False
         check_masks(training.metrics, self._who(chunk))
         for segment in training.segments():
+            self._check_there()
             updates = segment.stop - segment.start
             self.steps += updates * group.config.batch_size * len(runs)
             check_masks(segment.metrics, self._who(chunk), segment.start)
@@ -320,6 +326,76 @@ class Work:
         )
 
     # --- What is left ---------------------------------------------------------------
+
+    @property
+    def _is_there(self) -> bool:
+        """Whether the directory is still the one that was taken."""
+        return self.lock is None or self.lock.is_there()
+
+    def _check_there(self) -> None:
+        """Raise in all processes if the directory was removed, or another put there.
+
+        Raises:
+          disk.WriteError: it was.
+        """
+        if hosts.any_of(not self._is_there):
+            raise disk.WriteError(f"{self._removed()}.")
+
+    def _removed(self) -> str:
+        return f"Output {self.task.output} was removed while it was trained"
+
+    def _leave_all(
+        self, raised: BaseException | None = None
+    ) -> list[tuple[Chunk, Outcome]]:
+        """Leave the study, also where its directory was removed; returns how far it is.
+
+        Args:
+          raised: why the training ended, if it failed.
+
+        Raises:
+          disk.WriteError: the directory was removed, or cannot be written.
+        """
+        try:
+            self._check_there()
+            outcomes = self._leave()
+            self._check_there()
+        except OSError as error:
+            if not self._is_there:
+                raise self._leave_anew() from raised
+            raise disk.WriteError(
+                f"{str(error).removesuffix('.')}; `purejaxppo resume "
+                f"{self.task.output}` goes on from the last checkpoint."
+            ) from raised
+        return outcomes
+
+    def _leave_anew(self) -> disk.WriteError:
+        """Leave what is in memory where the directory was; returns what is to be said.
+
+        Nothing is touched where somebody else has put something there since.
+        """
+        task, output = self.task, self.task.output
+        assert output is not None  # Else it could not be removed.
+        if jax.process_count() > 1:
+            return disk.WriteError(f"{self._removed()}.")
+        try:
+            with locked(output) as self.lock:
+                if store.holds_study(output):
+                    raise ValueError("another study is there")
+                directory.write_facts(output, task, (), 0.0, complete=False)
+                store.write_job(output, task.job)
+                self._note_chunks()
+                if self.now is not None:
+                    self.now[1].saved = 0
+                self._leave()
+        except (ValueError, OSError) as error:
+            return disk.WriteError(
+                f"{self._removed()}, and what was in memory could not be saved: "
+                f"{disk.reason(error)}."
+            )
+        return disk.WriteError(
+            f"{self._removed()}; what was in memory is saved there again, and "
+            f"`purejaxppo resume {output}` goes on."
+        )
 
     def _outcomes(self) -> Iterator[tuple[Chunk, Outcome]]:
         """Where the runs are, chunk by chunk, of those that have begun."""

@@ -1,6 +1,7 @@
 """One's own environment by id: `module:Object`, or `path/to/file.py:Object`."""
 
 import importlib
+import importlib.machinery
 import importlib.util
 import inspect
 import os
@@ -27,6 +28,10 @@ def is_own(env_id: str) -> bool:
     return ":" in env_id or env_id.endswith(".py")
 
 
+def _is_path(place: str) -> bool:
+    return place.endswith(".py") or "/" in place or os.sep in place
+
+
 def load(env_id: str) -> Any:
     """What an id names; a class or a function is called, without arguments.
 
@@ -43,8 +48,7 @@ def load(env_id: str) -> Any:
             f"Expected env to be module:Object or path/to/file.py:Object, got "
             f"{env_id!r}."
         )
-    is_path = place.endswith(".py") or "/" in place or os.sep in place
-    module = _load_file(place) if is_path else _load_module(place)
+    module = _load_file(place) if _is_path(place) else _load_module(place)
     if not hasattr(module, name):
         hint = _hint(name, _own_names(module))
         raise ValueError(f"Expected {place} to have {name!r}, found none{hint}.")
@@ -83,6 +87,60 @@ def _needed(function: Any) -> list[str]:
         for parameter in parameters
         if parameter.default is parameter.empty and parameter.kind not in anything
     ]
+
+
+# --- Where code lies ----------------------------------------------------------------
+
+
+def sources(env_id: str) -> list[Path]:
+    """Return the files that `load` would import, with all links resolved.
+
+    Nothing is imported to find out. Of a module these are its packages' and its own;
+    of one that is not there, or not in a file, none.
+    """
+    place = env_id.rpartition(":")[0]
+    if _is_path(place):
+        return [Path(place).expanduser().resolve()]
+    found: list[Path] = []
+    folders: list[str] = []
+    parts = place.split(".")
+    for i in range(len(parts)):
+        spec = _find_spec(".".join(parts[: i + 1]), folders)
+        folders = [] if spec is None else list(spec.submodule_search_locations or ())
+        file = spec.origin if spec is not None and spec.has_location else None
+        if file is None and not folders:  # A package may consist of folders alone.
+            return []
+        found += [Path(file).resolve()] if file else []
+    return found
+
+
+def _find_spec(name: str, folders: list[str]) -> Any:
+    """Where Python has a module from, or would take it from; parents come first."""
+    if name in sys.modules:
+        return sys.modules[name].__spec__
+    if folders:
+        return importlib.machinery.PathFinder.find_spec(name, folders)
+    before = sys.path[:]
+    _look_in(Path.cwd())
+    try:
+        return importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    finally:
+        sys.path[:] = before
+
+
+def lies_in(path: Path, folder: Path) -> bool:
+    """Return whether a file lies below a folder, both as they are without links.
+
+    Python's own files, installed packages and this library lie nowhere.
+    """
+    names = "stdlib", "platstdlib", "purelib", "platlib"
+    installed = [sysconfig.get_path(name) for name in names]
+    installed.append(str(Path(__file__).parents[1]))
+    others = [Path(other).resolve() for other in installed]
+    inside = path.is_relative_to(folder.resolve())
+    return inside and not any(map(path.is_relative_to, others))
 
 
 # --- Modules and files --------------------------------------------------------------

@@ -1,11 +1,10 @@
 """Claims: a name in a storage, and a folder, are of one search each."""
 
-import json
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from purejaxppo import disk
 from purejaxppo.study import store
 
 SEARCH = "search.json"
@@ -53,17 +52,13 @@ def claim(directory: Path, name: str, facts: Mapping[str, Any]) -> None:
             )
         check_same(name, there, facts)
         return
-    # Workers that begin at the same moment write the same, each by a name of its own.
-    unfinished = directory / f"{SEARCH}.{uuid.uuid4().hex}"
-    unfinished.write_text(
-        json.dumps({STUDY: name, FACTS: dict(facts)}, indent=2), "utf-8"
-    )
-    unfinished.replace(path)
+    # Workers that begin at the same moment write the same, each beside the file.
+    disk.write_json(path, {STUDY: name, FACTS: dict(facts)})
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
     try:
-        found = json.loads(path.read_bytes())
+        found = disk.read_json(path)
         return found[STUDY], found[FACTS]
     except (ValueError, KeyError, TypeError):
         raise ValueError(

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from purejaxppo import disk
 from purejaxppo.config import Config
 from purejaxppo.fields import flatten, replace
 from purejaxppo.networks import Network
 from purejaxppo.objectives import Loss
-from purejaxppo.reporting import check_output
 from purejaxppo.study import Status, Study
 from purejaxppo.study.grids import Domain, Setting, check_size
 from purejaxppo.tuning.claims import claim
@@ -30,7 +30,7 @@ from purejaxppo.tuning.halving import Worth, rung_stops, survivors
 from purejaxppo.tuning.pools import Pool, Workshop
 from purejaxppo.tuning.records import Progress, Trial, Tuned
 from purejaxppo.tuning.storing import Ledger, check_sampler, open_study, quiet
-from purejaxppo.tuning.writing import DATABASE, write_tuned
+from purejaxppo.tuning.writing import DATABASE, check_folder, write_tuned
 
 if TYPE_CHECKING:
     import optuna
@@ -184,8 +184,8 @@ class Search:
         name = self.study_name or self.study.job.env
         if self.output is not None:
             folder = Path(self.output)
-            check_output(folder)
-            folder.mkdir(parents=True, exist_ok=True)
+            check_folder(folder)
+            disk.make_folder(folder)
             claim(folder, name, facts)
             url = url or f"sqlite:///{folder / DATABASE}"
         return open_study(url, name, self.goal.higher_is_better, facts)

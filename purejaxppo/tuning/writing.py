@@ -7,13 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from purejaxppo.labels import cell, label, shown
+from purejaxppo import disk
+from purejaxppo.labels import cell, in_markdown, label, shown
 from purejaxppo.reliability import Interval
 from purejaxppo.study import store
+from purejaxppo.tuning.claims import SEARCH
+from purejaxppo.tuning.confirming import CONFIRM
 from purejaxppo.tuning.records import Confirmation, Trial, Tuned
 
 DATABASE, TUNE, BEST = "tune.db", "tune", "best.toml"
-"""Files in the output: the storage, those with .csv, .md and .png, the config."""
+"""Files in the output: the storage, those with `TUNED`, the config."""
+
+TUNED = ".csv", ".md", ".png"
 
 OPTIMISTIC = (
     "The best of many is best by luck, too: its value in the search, by which it was "
@@ -21,15 +26,33 @@ OPTIMISTIC = (
 )
 
 
+def check_folder(directory: Path) -> None:
+    """Raise if a search cannot write its files into a folder; nothing may be a link.
+
+    Raises:
+      ValueError: naming what is wrong.
+    """
+    beside = "-journal", "-wal", "-shm"  # What SQLite has beside a database.
+    names = SEARCH, BEST, DATABASE, *(f"{DATABASE}{suffix}" for suffix in beside)
+    disk.check_output(directory, [*names, *(f"{TUNE}{of}" for of in TUNED)])
+    disk.check_entry(directory / CONFIRM, is_folder=True)
+
+
 def write_tuned(directory: Path, tuned: Tuned, job: store.Job) -> None:
     """Write `tune.csv`, `tune.md`, `tune.png` and `best.toml`."""
-    directory.mkdir(parents=True, exist_ok=True)
+    disk.make_folder(directory)
     store.write_job(directory, job, BEST)
     head, rows = header(tuned), [row(tuned, trial) for trial in tuned.trials]
-    with (directory / f"{TUNE}.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header(tuned, full=True), *_full(tuned)])
+    lines = [header(tuned, full=True), *_full(tuned)]
+    table = directory / f"{TUNE}.csv"
+    with (
+        disk.replacing(table) as beside,
+        beside.open("w", newline="", encoding="utf-8") as file,
+    ):
+        csv.writer(file).writerows(lines)
+    env, settings = in_markdown(tuned.env), f"{len(tuned.trials)} settings"
     parts = [
-        f"# {tuned.env}: {tuned.goal.title} of {len(tuned.trials)} settings",
+        f"# {env}: {tuned.goal.title} of {settings}",
         *summary(tuned),
         *_confirmed(tuned),
         "## Settings",
@@ -38,7 +61,7 @@ def write_tuned(directory: Path, tuned: Tuned, job: store.Job) -> None:
         _table(head, rows),
         f"![{TUNE}]({TUNE}.png)",
     ]
-    (directory / f"{TUNE}.md").write_text("\n\n".join(parts) + "\n", "utf-8")
+    disk.write_text(directory / f"{TUNE}.md", "\n\n".join(parts) + "\n")
     _draw(directory / f"{TUNE}.png", tuned)
 
 
@@ -157,7 +180,8 @@ def _draw(path: Path, tuned: Tuned) -> None:
         ylabel=tuned.goal.title,
         title=f"{tuned.env}, {tuned.num_seeds} runs each",
     )
-    plots.save(figure_of, path)
+    with disk.replacing(path) as beside:
+        plots.save(figure_of, beside)
 
 
 def _finite(values: Sequence[float]) -> np.ndarray:
