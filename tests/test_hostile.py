@@ -44,6 +44,7 @@ def folder(small_study, tmp_path):
     """A copy of a study, as if it had been stopped before its end."""
     folder = shutil.copytree(small_study, tmp_path / "study")
     change(folder / "environment.json", status="incomplete")
+    (folder / ".lock").unlink()  # As it comes from elsewhere, perhaps.
     return folder
 
 
@@ -390,6 +391,8 @@ class Payload:
         return (Path.touch, (Path(self.ran),))
 
 
+# What orbax's callbacks raise beside what comes to us.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_pickle_in_the_place_of_a_file_is_not_loaded(folder, tmp_path, capfd):
     ran = tmp_path / "ran"
     for path in [p for p in sorted(folder.rglob("*")) if p.is_file()][::5]:
@@ -561,3 +564,44 @@ def test_a_program_that_calls_out_is_not_run(exported, tmp_path):
     record = disk.read_json(policy / "policy.json")
     change(policy / "policy.json", sha256=record["sha256"] | digest)
     assert name in one_line(read_policy, policy)
+
+
+# --- Folders that a command goes on with --------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["search.json", "tune.db", "tune.db-wal", "tune.csv", "best.toml", "confirm"],
+)
+def test_a_link_in_a_searchs_folder_is_refused(name, tmp_path, capfd):
+    victim = tmp_path / "victim"
+    victim.mkdir() if name == "confirm" else victim.write_text("precious")
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / name).symlink_to(victim)
+    before = contents(tmp_path)
+    output = "--output", str(tmp_path / "search")
+    assert cli.main(("tune", "CartPole-v1", "--total-timesteps", "4096", *output)) == 2
+    assert "is a link" in capfd.readouterr().err
+    assert contents(tmp_path) == before
+
+
+def test_nothing_is_deleted_through_a_link(folder, capfd):
+    """`--overwrite` deletes event files of an earlier study, wherever they are."""
+    victim = folder.parent / "victim"
+    victim.mkdir()
+    (victim / "events.out.tfevents.1.purejaxppo").write_text("precious")
+    (folder / "tensorboard").symlink_to(victim)
+    before = contents(folder.parent)
+    output = "--output", str(folder), "--overwrite"
+    assert cli.main(("train", "CartPole-v1", "--total-timesteps", "4096", *output)) == 2
+    assert "is a link" in capfd.readouterr().err
+    assert contents(folder.parent) == before
+
+
+def test_links_of_wandbs_may_stay_in_its_folder(folder):
+    (folder / "wandb" / "run-1").mkdir(parents=True)
+    (folder / "wandb" / "latest-run").symlink_to("run-1")
+    (folder / "latest").symlink_to("nowhere")  # The user's own.
+    store.check_study(folder)
+    (folder / "wandb" / "run-1" / "up").symlink_to("../..")
+    assert "is a link" in one_line(store.check_study, folder)

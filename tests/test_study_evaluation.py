@@ -206,7 +206,7 @@ def test_an_environment_in_a_file_keeps_its_parameters(tmp_path, monkeypatch):
     assert load(
         tmp_path / "study", trust_code=True
     ).env_params == probes.CountingParams(4)
-    dataset = evaluate_study(tmp_path / "study", 2)
+    dataset = evaluate_study(tmp_path / "study", 2, trust_code=True)
     assert (dataset.greedy_return == 1 + 2 + 3 + 4).all()
 
 

@@ -114,6 +114,13 @@ def test_a_link_that_leads_out_of_the_current_directory_is_not_in_it(
     assert needs_trust(env, place / "cwd" / "runs" / "config.toml")
 
 
+def test_a_config_that_is_a_link_does_not_hide_where_the_code_is_from(place):
+    write_code(place / "cwd" / "got" / "walk.py", place / "ran")
+    leave(place / "outside" / "study", "got/walk.py:Match")
+    (place / "cwd" / "got" / "mine.toml").symlink_to("../../outside/study/config.toml")
+    assert needs_trust("got/walk.py:Match", place / "cwd" / "got" / "mine.toml")
+
+
 def test_a_config_file_of_ones_own_may_lie_beside_the_code(place):
     """That of a study may not: whoever made the study may have put the code there."""
     write_code(place / "cwd" / "walk.py", place / "ran")
@@ -139,7 +146,7 @@ def strange(small_study, place):
 
 FEW = "--rungs", "1", "--objective", "mean", "--confirm-seeds", "0"
 COMMANDS = {
-    "evaluate": ("got", "--episodes", "2", "--max-steps", "2"),
+    "evaluate": ("got", "--episodes", "2", "--overwrite"),
     "export": ("got",),
     "play": ("got",),
     "resume": ("got",),

@@ -103,14 +103,17 @@ def check_claim(
 
     Raises:
       ValueError: it holds a study and neither `overwrite` nor `resume` was asked for,
-        or both; or another study; or this one, begun in another way; or none to resume.
+        or both; or another study; or this one, begun in another way, or complete with
+        damaged policies; or none to resume; or a link in the place of its own files.
     """
     if resume and overwrite:
         raise ValueError("Expected at most one of overwrite and resume, got both.")
     store.check_directory(output)
     if store.holds_study(output) and not overwrite:
         store.check_same(output, task.job, task.objects, resume)
-        if store.read_environment(output)["status"] != "complete":
+        if store.read_environment(output)["status"] == "complete":
+            store.check_policies(output)
+        else:
             _check_provenance(output, task.job.env, allow_changes)
     elif resume:
         raise ValueError(f"Expected a study to resume in {output}, found none.")

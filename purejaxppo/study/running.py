@@ -304,6 +304,8 @@ class Study:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # Of what is to be said below.
                     claim(allow_changes)  # What is refused stays as it is.
+                    if resume:
+                        as_begun(output, task, means, allow_changes)
                 lock = stack.enter_context(locked(output))
                 claim(allow_changes)
 
@@ -312,7 +314,9 @@ class Study:
             is_new = overwrite or not store.holds_study(output)
             hosts.wait("what is there")  # Before the first process changes it.
             if not is_new and store.read_environment(output)["status"] == "complete":
-                hosts.first_does(lambda: _tidy(output), "tidy up")
+                # Killed before they were removed.
+                rests = output / store.CHUNKS
+                hosts.first_does(lambda: store.remove(rests), "tidy up")
                 return store.read_results(output)
             threading.Thread(target=_load_libraries, daemon=True).start()
             chunks: list[Chunk] = []
@@ -345,12 +349,6 @@ class Study:
             attributes=self.attributes,
             output=None if self.output is None else Path(self.output),
         )
-
-
-def _tidy(output: Path) -> None:
-    """Remove what a complete study needs no more, if it has all that it should have."""
-    store.check_policies(output)
-    store.remove(output / store.CHUNKS)  # Killed before it was removed.
 
 
 def check_shared(output: Path) -> None:

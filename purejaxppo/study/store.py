@@ -124,9 +124,10 @@ def check_policies(directory: Path) -> None:
     Raises:
       ValueError: naming what is damaged.
     """
-    for path in sorted((directory / PARAMETERS).glob("*")):
-        if path.is_dir():
-            _check_whole(path)
+    parameters = directory / PARAMETERS
+    names = {path.name.removesuffix(DIGESTS) for path in parameters.glob("*")}
+    for name in sorted(names):
+        _check_whole(parameters / name)
 
 
 def write_job(directory: Path, job: Job, name: str = CONFIG) -> None:
@@ -310,8 +311,7 @@ def read_results(directory: Path) -> "xarray.Dataset":
     """Read `results.zarr`.
 
     Raises:
-      ValueError: the directory holds no results, or damaged ones, or those of another
-        study.
+      ValueError: the directory holds no results, or damaged ones.
     """
     path = directory / RESULTS
     if not path.exists():

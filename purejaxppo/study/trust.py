@@ -35,12 +35,18 @@ def needs_trust(env: str, config: Path) -> bool:
 
 
 def _is_users(env: str, config: Path) -> bool:
-    cwd, place = Path.cwd().resolve(), config.resolve().parent
-    is_study = (place / ENVIRONMENT).exists()
-    found = own.sources(env)
+    cwd, found = Path.cwd().resolve(), own.sources(env)
+    # A config file may be a link: both folders may have come with the code.
+    places = config.parent.resolve(), config.resolve().parent
     return bool(found) and all(
-        own.lies_in(path, cwd)
-        and not (is_study and path.is_relative_to(place))
-        and cwd.is_relative_to(os.path.commonpath([path.parent, place]))
+        own.lies_in(path, cwd) and not _came_with(path, place, cwd)
         for path in found
+        for place in places
     )
+
+
+def _came_with(code: Path, place: Path, cwd: Path) -> bool:
+    """Whether code may have come with a config file that lies in a place."""
+    in_study = (place / ENVIRONMENT).exists() and code.is_relative_to(place)
+    both = os.path.commonpath([code.parent, place])
+    return in_study or not cwd.is_relative_to(both)
