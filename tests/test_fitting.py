@@ -231,6 +231,22 @@ def test_techniques_without_anything_to_do():
     assert said.startswith("Expected network.conv only with an image ")
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int32, np.float16])
+def test_numbers_of_any_type_are_standardised_unless_they_are_bytes(dtype):
+    env = Seen(lambda x: x.astype(dtype), spaces.Box(0, 100, (1,), dtype))
+    algorithm = ppo.make_ppo(replace(TINY, {"normalize_observation": True}), env)
+    state = jax.eval_shape(algorithm.init, jax.random.key(0))
+    after, _ = jax.eval_shape(algorithm.step, state)
+    assert after.collector.now.obs.dtype == dtype
+    assert after.obs_statistics.mean.dtype == np.float32
+    obs = jnp.ones((3, 1), dtype)
+    action, _ = jax.eval_shape(lambda state: algorithm.act(state, obs), state)
+    assert action.shape[:1] == (3,)
+    if dtype == np.uint8:  # What is not standardised yet has to be of its space.
+        with pytest.raises(ValueError, match="to be of whole numbers"):
+            algorithm.act(state, obs.astype(jnp.float32))
+
+
 class Pair(NamedTuple):
     x: jax.Array
     y: jax.Array

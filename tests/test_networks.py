@@ -464,7 +464,7 @@ def test_own_network_learns():
     assert result.metrics.episode_return[-5:].mean() > 0.9
 
 
-def test_a_critic_of_the_wrong_shape_is_refused(key):
+def test_a_critic_of_the_wrong_shape_is_refused():
     """`[batch, 1]` would broadcast against `[batch]` in the value loss."""
     env, env_params = ppo.make("CartPole-v1")
     good = ppo.make_actor_critic(
@@ -479,7 +479,5 @@ def test_a_critic_of_the_wrong_shape_is_refused(key):
             memory,
         ),
     )
-    algorithm = ppo.make_ppo(ppo.Config(), env, env_params, network=bad)
-    state = jax.eval_shape(algorithm.init, key)
-    with pytest.raises(ValueError, match=r"values to be of shape \[batch\], got"):
-        jax.eval_shape(algorithm.step, state)
+    with pytest.raises(ValueError, match=r"has shape \(4, 1\); it must be \(4,\), one"):
+        ppo.make_ppo(ppo.Config(), env, env_params, network=bad)

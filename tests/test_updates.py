@@ -4,6 +4,7 @@ import dataclasses
 import operator
 from typing import Any, NamedTuple
 
+import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -738,6 +739,21 @@ def test_an_own_loss_cannot_be_paused_by_halves(changes):
         ppo.make_ppo(replace(CONFIG, changes), probes.Match(), loss=five_figures)
 
 
+class TwoNumbers(probes.Match):
+    """An environment that `LINEAR` fits."""
+
+    def reset(self, key, params):
+        obs, state = super().reset(key, params)
+        return jnp.concatenate([obs, obs]), state
+
+    def step(self, key, state, action, params):
+        step = super().step(key, state, action, params)
+        return step._replace(obs=jnp.concatenate([step.obs, step.obs]))
+
+    def observation_space(self, params):
+        return gymnasium.spaces.Box(-1.0, 1.0, (2,))
+
+
 class Bare(NamedTuple):
     """The seam and nothing beyond it."""
 
@@ -765,4 +781,4 @@ def test_an_own_network_must_have_what_a_technique_needs(changes, missing):
         with pytest.raises(ValueError, match=expected):
             config = replace(CONFIG, changes)
             ppo.make_ppo(config, probes.Match(), network=network)
-    ppo.make_ppo(CONFIG, probes.Match(), network=bare)
+    ppo.make_ppo(CONFIG, TwoNumbers(), network=bare)
