@@ -59,3 +59,14 @@ def printable(text: str) -> str:
     if line.isprintable():
         return line
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
+def as_text(name: str) -> str:
+    r"""Return a folder's name as text that any file can hold.
+
+    Python keeps bytes that the system's encoding lacks as lone surrogates.
+
+    >>> as_text("caf\udcc3\udca9"), as_text("caf\udce9")
+    ('café', 'caf\\xe9')
+    """
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

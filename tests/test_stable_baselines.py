@@ -7,6 +7,7 @@ import pytest
 
 from purejaxppo import cli, interchange
 from purejaxppo.interchange import ReadingWarning, read
+from purejaxppo.interchange.stable_baselines import merge_monitors
 
 PROGRESS = (
     "time/iterations,time/total_timesteps,train/loss,rollout/ep_rew_mean,"
@@ -47,11 +48,13 @@ def refused(path, **how):
 
 def test_a_monitor_has_a_point_for_each_episode_at_the_sum_of_lengths(tmp_path):
     path = monitor(tmp_path / "ppo" / "monitor.csv", [(9.0, 9, 0.1), (-1.5, 3, 0.2)])
+    curve = merge_monitors([path])
+    assert (curve.env_steps.tolist(), curve.values.tolist()) == ([9, 12], [9.0, -1.5])
     for where in (path, path.parent):
-        [runs] = read(where)
+        with pytest.warns(ReadingWarning, match="^Uneven: .* means of 12 bins"):
+            [runs] = read(where)
         assert (runs.algorithm, runs.task) == ("ppo", "CartPole-v1")
-        assert runs.env_steps.tolist() == [9, 12]
-        assert runs.curves.tolist() == [[9.0, -1.5]]
+        assert runs.curves[0, [8, 11]].tolist() == [9.0, -1.5]
         assert runs.seeds.tolist() == [0]
 
 
@@ -63,13 +66,14 @@ def test_environments_of_one_run_are_merged_by_the_time_at_which_episodes_ended(
     monitor(
         tmp_path / "1.monitor.csv", [(3.0, 5, 1.0), (4.0, 7, 3.0)], 110.0, extra="x"
     )
-    [runs] = read(tmp_path)
+    curve = merge_monitors(sorted(tmp_path.iterdir()))
     # At 101, 111, 112 and 113 s.
-    assert runs.curves.tolist() == [[1.0, 3.0, 2.0, 4.0]]
-    assert runs.env_steps.tolist() == [10, 15, 35, 42]
-    with pytest.warns(ReadingWarning, match=r"One of 2 environments .*0\.monitor\.csv"):
+    assert curve.values.tolist() == [1.0, 3.0, 2.0, 4.0]
+    assert curve.env_steps.tolist() == [10, 15, 35, 42]
+    with pytest.warns(ReadingWarning) as caught:
         [alone] = read(tmp_path / "0.monitor.csv")
-    assert alone.env_steps.tolist() == [10, 30]
+    assert any("One of 2 environments" in str(told.message) for told in caught)
+    assert alone.env_steps[-1] == 30
 
 
 def test_merging_keeps_each_environments_order_and_counts_each_step_once(tmp_path):
@@ -88,12 +92,12 @@ def test_merging_keeps_each_environments_order_and_counts_each_step_once(tmp_pat
             latest = max(latest, second)
             episodes.append((5.0 * env + latest, env, name, length))
     expected = sorted(episodes, key=lambda episode: episode[0])
-    [runs] = read(tmp_path)
-    assert runs.curves[0].tolist() == [name for _, _, name, _ in expected]
+    curve = merge_monitors(sorted(tmp_path.iterdir()))
+    assert curve.values.tolist() == [name for _, _, name, _ in expected]
     steps = np.cumsum([length for *_, length in expected])
-    np.testing.assert_array_equal(runs.env_steps, steps)
+    np.testing.assert_array_equal(curve.env_steps, steps)
     for env in range(3):
-        own = [name for name in runs.curves[0] if name // 100 == env]
+        own = [name for name in curve.values if name // 100 == env]
         assert own == sorted(own)
 
 
@@ -157,12 +161,12 @@ def test_progress_has_the_mean_return_at_all_steps(tmp_path):
 
 def test_evaluations_have_the_mean_of_their_episodes(tmp_path):
     path = evaluations(
-        tmp_path / "sac" / "evaluations.npz", [500, 900], [[1, 2], [3, 7]]
+        tmp_path / "sac" / "evaluations.npz", [500, 1000], [[1, 2], [3, 7]]
     )
     for where in (path, path.parent):
         [runs] = read(where, task="Hop")
         assert (runs.algorithm, runs.task) == ("sac", "Hop")
-        assert runs.env_steps.tolist() == [500, 900]
+        assert runs.env_steps.tolist() == [500, 1000]
         assert runs.curves.tolist() == [[1.5, 5.0]]
 
 

@@ -98,10 +98,12 @@ def test_files_with_a_byte_order_mark_are_read(tmp_path):
         "runs.csv": table,
         "scores.json": '{"ppo": [[2.5]]}',
         "config.toml": 'env = "Høp-v0"\n[config]\ngamma = 0.9\n',
-        "environment.json": '{"status": "complete", "updates": 3}',
     }
     for name, text in texts.items():
         (tmp_path / name).write_text(text, "utf-8-sig")
+    studies.leave_facts(tmp_path, updates=3)
+    facts = tmp_path / "environment.json"
+    facts.write_text(facts.read_text("utf-8"), "utf-8-sig")
     for name in ("runs.csv", "scores.json"):
         [runs] = read(tmp_path / name)
         assert (runs.algorithm, runs.curves.tolist()) == ("ppo", [[2.5]])

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import threading
+import warnings
 
 
 def quiet_threads() -> None:
@@ -16,6 +17,8 @@ def quiet_threads() -> None:
         return
     for name in ("absl", "asyncio"):
         logging.getLogger(name).disabled = True
+    # zarr's: what it had begun to write when the disk was full.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     # Threads of Python come to the one, callbacks of C++ to the other.
     threading.excepthook = lambda told: None
     sys.unraisablehook = lambda told: None

@@ -34,6 +34,7 @@ from purejaxppo.interchange.stable_baselines import (
 from purejaxppo.interchange.studies import read_settings, read_study
 from purejaxppo.interchange.tables import read_table, write_table
 from purejaxppo.interchange.tensorboard import holds_events, read_tensorboard
+from purejaxppo.labels import as_text
 from purejaxppo.reliability.records import Runs
 from purejaxppo.study import store
 
@@ -120,7 +121,7 @@ def read(
     taken = arguments(several, format, how)
     return distinct(
         [
-            record
+            record._replace(algorithm=as_text(record.algorithm))
             for path, own in zip(several, taken, strict=True)
             for record in _read(Path(path), format, own)
         ]

@@ -131,7 +131,7 @@ def read_monitors(
       ValueError: one line that names what is missing, or the file and its row.
     """
     names = _Names(pattern, algorithm, task)
-    return _records(Path(path), MONITOR, _monitored, names, points)
+    return _records(Path(path), MONITOR, merge_monitors, names, points)
 
 
 def read_progress(
@@ -271,7 +271,7 @@ def _name(place: Path, path: Path) -> str:
 # --- Monitor ------------------------------------------------------------------------
 
 
-def _monitored(files: Sequence[Path]) -> _Curve:
+def merge_monitors(files: Sequence[Path]) -> _Curve:
     """The episodes of all environments of a run, by the time at which they ended."""
     parts = [_episodes(file) for file in files]
     ended, lengths, returns = (np.concatenate([p[i] for p in parts]) for i in range(3))

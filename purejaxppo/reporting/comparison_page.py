@@ -90,7 +90,7 @@ def caveats_of(sources: Sequence[Source], comparison: Comparison) -> list[Caveat
     found += [(note, str(s.path)) for s in sources for note in s.notes]
     source_of = {(r.algorithm, r.task): s for s in sources for r in s.records}
     for analysis in comparison.analyses:
-        source = source_of[analysis.algorithm, analysis.task]
+        source = source_of.get((analysis.algorithm, analysis.task))
         lines = (with_advice(c, source, "DIR") for c in analysis.caveats)
         found += [(line, analysis.name) for line in lines]
     return gathered(found, [analysis.name for analysis in comparison.analyses])

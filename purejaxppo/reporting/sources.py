@@ -57,20 +57,8 @@ def read_source(path: Path, format: str | None = None, **how: Any) -> Source:
         config = {**job._asdict(), **flatten(job.config), **_grid(job)}
         del config["config"], config["settings"]
         environment = store.read_environment(path)
-    records = [runs._replace(algorithm=_as_text(runs.algorithm)) for runs in records]
     notes = [str(warning.message) for warning in caught]
     return Source(path, records, config, environment, notes)
-
-
-def _as_text(name: str) -> str:
-    r"""Return a folder's name as text that any file can hold.
-
-    Python keeps bytes that the system's encoding lacks as lone surrogates.
-
-    >>> _as_text("caf\udcc3\udca9"), _as_text("caf\udce9")
-    ('café', 'caf\\xe9')
-    """
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _grid(job: store.Job) -> dict[str, Any]:

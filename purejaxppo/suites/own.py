@@ -119,7 +119,10 @@ def _find_spec(name: str, folders: list[str]) -> Any:
     if name in sys.modules:
         return sys.modules[name].__spec__
     if folders:
-        return importlib.machinery.PathFinder.find_spec(name, folders)
+        # By its last name: of a folder without code Python would ask for the parent,
+        # which has not been imported.
+        tail = name.rpartition(".")[2]
+        return importlib.machinery.PathFinder.find_spec(tail, folders)
     before = sys.path[:]
     _look_in(Path.cwd())
     try:
