@@ -1,326 +1,405 @@
-"""Curves by environment steps: no figure depends on how often runs were logged."""
+"""Grids: the settings that lists, ranges, draws, files and command lines ask for."""
 
+import itertools
+import math
+
+import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from purejaxppo import reliability
-from purejaxppo.interchange import ReadingWarning, final_scores, read
-from purejaxppo.reliability import Plan, Runs, analyze, compare, grids
-from purejaxppo.reporting.drawing import smoothed
+from purejaxppo.commands.grids import parse_tables, parse_values
+from purejaxppo.labels import label
+from purejaxppo.study import grids
+from purejaxppo.study.grids import (
+    LogUniform,
+    Uniform,
+    crossed,
+    from_tables,
+    linear_range,
+    log_range,
+    product,
+    read_range,
+    sampled,
+    settings_of,
+    zipped,
+)
 
-NAN, TOTAL, WIDTH = np.nan, 200_000, 500
-PLAN = Plan(num_resamples=20, num_permutations=400, num_across_permutations=100)
+COLUMNS = st.dictionaries(
+    st.sampled_from("abc"), st.lists(st.integers(), min_size=1, max_size=4), min_size=1
+)
+BOUNDS = st.tuples(st.floats(1e-8, 1e8), st.floats(1.01, 1e3)).map(
+    lambda x: (x[0], x[0] * x[1])
+)
 
 
-def record(steps, curves, **changes):
-    curves = np.atleast_2d(np.asarray(curves, float))
-    found = Runs("a", "t", np.asarray(steps), curves, np.arange(len(curves)))
-    return found._replace(**changes)
+def message(call, *arguments, **named):
+    with pytest.raises(ValueError) as caught:
+        call(*arguments, **named)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
-def rows(path, runs, algorithm="a"):
-    """Write a table of runs, each of (steps, returns), and read it."""
-    tables = [
-        pd.DataFrame({"seed": i, "env_steps": steps, "episode_return": returns})
-        for i, (steps, returns) in enumerate(runs)
-    ]
-    table = pd.concat(tables).assign(algorithm=algorithm, task="t")
-    table.to_csv(path, index=False)
-    return read(path)[0]
+# --- Lists --------------------------------------------------------------------------
 
 
-# --- Which grid ---------------------------------------------------------------------
+@given(COLUMNS)
+def test_a_product_is_all_combinations_the_last_field_fastest(columns):
+    names = list(columns)
+    rows = itertools.product(*columns.values())
+    assert product(columns) == [dict(zip(names, row, strict=True)) for row in rows]
+
+
+@given(st.lists(st.tuples(st.integers(), st.text()), min_size=1))
+def test_zipped_values_belong_together(rows):
+    columns = {"a": [a for a, _ in rows], "b": [b for _, b in rows]}
+    assert zipped(columns) == [{"a": a, "b": b} for a, b in rows]
+
+
+@given(COLUMNS, COLUMNS.map(lambda x: {name.upper(): y for name, y in x.items()}))
+def test_crossed_products_are_one_product(one, other):
+    assert crossed(product(one), product(other)) == product(one | other)
+
+
+def test_arrays_and_their_numbers_become_pythons():
+    given = {"a": np.linspace(0, 1, 3), "b": jnp.asarray([2, 3]), "c": [np.bool_(True)]}
+    [first, *_] = product(given)
+    assert [type(x) for x in first.values()] == [float, int, bool]
+    [setting] = settings_of([{"a": np.float32(0.5), "env.goal": jnp.ones(2)}])
+    assert setting == {"a": 0.5, "env.goal": [1.0, 1.0]}
+    assert product({"widths": [(8, 8), [4]]})[1] == {"widths": [4]}
+
+
+def test_no_grid_is_one_setting_without_changes():
+    assert settings_of(None) == ({},)
+    assert settings_of({"a": [1, 2]}) == ({"a": 1}, {"a": 2})
 
 
 @pytest.mark.parametrize(
-    ("steps", "regular"),
+    ("grid", "expected"),
     [
-        ([7], True),
-        ([64, 128, 192], True),
-        ([0, 10, 20, 30], True),
-        ([0.1, 0.2, 0.30000000000000004], True),
-        ([5, 15, 25], True),
-        ([10, 20, 31], False),
-        ([1, 2, 4, 8], False),
-        ([50, 60, 70], False),  # From the beginning on it would be 10, 20, ...
-        ([10**15 + 1, 2 * 10**15 + 2, 3 * 10**15 + 3], True),
+        ({}, "Expected grid to have at least one field, got none."),
+        ([], "Expected grid to have at least one setting, got none."),
+        ([{}], "Expected grid to have at least one setting, got none."),
+        ({"gamma": []}, "Expected gamma to have at least one value, got none."),
+        ({"gamma": 0.9}, "Expected the values of gamma to be a list, got 0.9."),
+        ({"gamma": "0.9"}, "Expected the values of gamma to be a list, got '0.9'."),
+        (7, "Expected grid to be a dict or a list of them, got 7."),
+        ("gamma", "Expected grid to be a dict or a list of them, got 'gamma'."),
+        (["gamma"], "Expected a setting to be {field: value}, got 'gamma'."),
+        (
+            [{"a": 1, "b": 2}, {"a": 1}],
+            "Expected all settings to have the fields a, b, got a in setting 1.",
+        ),
+        (
+            [{"a": 1}, {}],
+            "Expected all settings to have the fields a, got none in setting 1.",
+        ),
+        (
+            {"kl_penalty": [None, {"coef": 1.0}]},
+            "Expected the values of kl_penalty to be numbers, texts, none, or lists of "
+            "them, got {'coef': 1.0}; a technique's own fields have dotted names.",
+        ),
+        (
+            {name: range(128) for name in "abc"},
+            "Expected a study to have at most 1,048,576 runs, got 2,097,152.",
+        ),
     ],
 )
-def test_a_grid_is_of_equally_spaced_steps_from_the_beginning_on(steps, regular):
-    assert grids.is_regular(np.array(steps)) is regular
+def test_bad_grids(grid, expected):
+    assert message(settings_of, grid) == expected
 
 
-def test_runs_on_a_grid_stay_as_they_are():
-    curves = np.array([[1.0, NAN, 3.0], [NAN, NAN, 0.1]])
-    regular = record([64, 128, 192], curves)
-    assert grids.on_regular_grid(regular) is regular
-    assert grids.filled(regular) is regular.curves
-    (same,) = grids.on_one_grid([regular])
-    assert same is regular
+def test_bad_lists():
+    assert message(zipped, {"a": [1], "b": [1, 2]}) == (
+        "Expected zipped fields to have equally many values: a has 1, b has 2."
+    )
+    assert message(crossed, [{"a": 1}], [{"b": 2, "a": 1}]) == (
+        "Expected each field in one grid only, got a twice."
+    )
+    many = [{"a": i} for i in range(1025)]
+    assert message(crossed, many, [{"b": i} for i in range(1024)]) == (
+        "Expected a study to have at most 1,048,576 runs, got 1,049,600."
+    )
 
 
-def test_late_and_early_runs_are_unknown_outside_their_rows():
-    """Bins of 2 steps: (0, 2], (2, 4], ...; the second run starts late and stops."""
-    steps = np.array([1, 2, 60, 101, 200])
-    curves = [[1, 3, NAN, 5, 7], [NAN, NAN, 4, 6, NAN]]
-    found = grids.on_regular_grid(record(steps, curves))
-    assert found.gaps and found.env_steps.tolist() == list(range(2, 201, 2))
-    first, second = found.curves
-    assert (first[0], first[50], first[99]) == (2, 5, 7)
-    assert (second[29], second[50]) == (4, 6)
-    assert (~np.isnan(found.curves)).sum(axis=1).tolist() == [3, 2]
-    filled = grids.filled(found)
-    assert np.unique(filled[0], return_counts=True)[1].tolist() == [50, 49, 1]
-    assert np.isnan(filled[1, :29]).all() and np.isnan(filled[1, 51:]).all()
-    assert (filled[1, 29:50] == 4).all() and filled[1, 50] == 6
-    # The last episode of a run may still have been going on at the end.
-    cut = grids.filled(found._replace(curves=np.where(first == 7, NAN, found.curves)))
-    assert np.isnan(cut[0, 51:]).all()
-    going = found.curves.copy()
-    going[0, [95, 99]] = 7, NAN
-    assert (grids.filled(found._replace(curves=going))[0, 95:] == 7).all()
-    # A run's last value is its final return, as before, and its end is told.
-    said = analyze(record(steps, curves), PLAN)
-    assert said.scores.tolist() == [7, 6]
-    assert any("no observation in the last tenth" in c for c in said.caveats)
+# --- Ranges -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("last", [1, 3, 99, 100, 101, 12_345, 2**53 - 1])
-def test_bins_are_of_equal_width_whatever_the_last_step_is(last):
-    steps = np.unique(np.array([1, max(1, last // 3), last]))
-    ends, place = grids.bins(steps, min(100, last))
-    assert ends[-1] == last and len(ends) == min(100, last)
-    widths = np.diff(np.concatenate([[0], ends]))
-    assert widths.max() - widths.min() <= 1
-    for step, k in zip(steps, place, strict=True):
-        assert (0 if k == 0 else ends[k - 1]) < step <= ends[k]
+@given(BOUNDS, st.integers(2, 9))
+def test_ranges_have_equal_ratios_or_differences(bounds, num):
+    low, high = bounds
+    ratios, differences = log_range(low, high, num), linear_range(low, high, num)
+    for values in (ratios, differences):
+        assert len(values) == num
+        assert (values[0], values[-1]) == (low, high)
+    np.testing.assert_allclose(ratios, np.geomspace(low, high, num), rtol=1e-10)
+    np.testing.assert_allclose(differences, np.linspace(low, high, num), rtol=1e-10)
 
 
-def test_steps_that_are_no_whole_numbers():
-    found = grids.on_regular_grid(record([0.1, 0.15, 1.0], [[1, 2, 3]]))
-    np.testing.assert_allclose(found.env_steps, np.arange(1, 101) / 100)
-    seen = np.flatnonzero(~np.isnan(found.curves[0]))
-    assert seen.tolist() == [9, 14, 99]
+def test_ranges_are_written_shortly():
+    assert log_range(1e-5, 1e-2, 4) == [1e-5, 1e-4, 1e-3, 1e-2]
+    assert linear_range(0.9, 0.99, 4) == [0.9, 0.93, 0.96, 0.99]
 
 
-# --- Figures by hand ----------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("make", "bounds", "expected"),
+    [
+        (log_range, (0.0, 1, 3), "log_range to be 0 < low < high, got 0.0 and 1."),
+        (log_range, (2, 1, 3), "log_range to be 0 < low < high, got 2 and 1."),
+        (linear_range, (1, 1, 3), "linear_range to be low < high, got 1 and 1."),
+        (linear_range, (0, math.inf, 3), "to be low < high, got 0 and inf."),
+        (linear_range, (math.nan, 1, 3), "to be low < high, got nan and 1."),
+        (log_range, (1, 2, 1), "Expected log_range to have at least 2 values, got 1."),
+        (log_range, (1, 2, 2**21), "at most 1,048,576 runs, got 2,097,152."),
+    ],
+)
+def test_bad_ranges(make, bounds, expected):
+    assert expected in message(make, *bounds)
 
 
-def uneven(path):
-    """100 episodes of a step and a return of 0, then two of 50 steps and one of 80."""
-    steps = np.concatenate([np.arange(1, 101), [150, 200]])
-    with pytest.warns(ReadingWarning, match=r"^Uneven: .* 100 bins"):
-        return rows(path, [(steps, np.where(steps > 100, 80.0, 0.0))])
+# --- Draws --------------------------------------------------------------------------
 
 
-def test_figures_of_a_log_by_episodes_are_by_steps(tmp_path):
-    runs = uneven(tmp_path / "a.csv")
-    # Bins of 2 steps: 50 of 0, row 150 in the 75th, row 200 in the 100th.
-    assert runs.env_steps.tolist() == list(range(2, 201, 2))
-    assert reliability.final_performance(runs.curves).tolist() == [80]
-    assert final_scores([runs])["a"].tolist() == [[80]]
-    found = analyze(runs, PLAN)
-    assert found.scores.tolist() == [80] and found.curve_range.tolist() == [80]
-    assert reliability.curve_range(reliability.filled(runs)).tolist() == [80]
-    steps, curves = smoothed(runs)
-    assert steps.tolist() == runs.env_steps.tolist()
-    assert (curves == np.where(steps >= 150, 80, 0)).all()
+@given(st.integers(0, 2**32), st.integers(1, 20))
+def test_draws_are_within_bounds_and_the_first_ones_stay(seed, num):
+    domains = {"a": LogUniform(1e-4, 1e-1), "b": Uniform(-1, 1), "c": [1, 2, 3]}
+    settings = sampled(domains, num, seed)
+    assert settings == sampled(domains, num + 5, seed)[:num]
+    for setting in settings:
+        assert 1e-4 <= setting["a"] <= 1e-1
+        assert -1 <= setting["b"] < 1
+        assert setting["c"] in (1, 2, 3)
 
 
-@pytest.mark.filterwarnings("ignore::purejaxppo.interchange.ReadingWarning")
-def test_drawdowns_count_by_steps(tmp_path):
-    """A rise to 100 in 90 rows, then, in half of the steps, rows of 40, 40 and 100."""
-    steps = np.concatenate([np.arange(11, 101), [150, 196, 200]])
-    returns = np.concatenate([np.linspace(11, 100, 90), [40, 40, 100]])
-    runs = rows(tmp_path / "a.csv", [(steps, returns)])
-    # The best bin is (98, 100] of 99 and 100. Bins 75 to 99 are at 40, the last at 100:
-    # a quarter of the steps, but 2 of the 48 bins with a row.
-    deep = reliability.drawdown(reliability.filled(runs))[0]
-    assert (deep == 59.5).sum() == 25
-    found = analyze(runs, Plan(num_resamples=2))
-    unit = found.curve_range[0]
-    np.testing.assert_allclose(found.within.long_term_risk, 59.5 / unit)
-    assert found.max_drawdown.tolist() == [59.5]
+def test_draws_are_distributed_as_their_names_say():
+    drawn = sampled(
+        {"a": LogUniform(1e-4, 1.0), "b": Uniform(2, 4), "c": ["x", "y"]}, 4000, 3
+    )
+    a, b = (np.asarray([setting[name] for setting in drawn]) for name in "ab")
+    thirds = np.quantile(np.log10(a), [0.25, 0.5, 0.75])
+    np.testing.assert_allclose(thirds, [-3, -2, -1], atol=0.1)
+    np.testing.assert_allclose(np.quantile(b, [0.25, 0.75]), [2.5, 3.5], atol=0.05)
+    assert 0.45 < np.mean([setting["c"] == "x" for setting in drawn]) < 0.55
 
 
-def test_the_same_record_in_memory_has_the_same_figures(tmp_path):
-    runs = uneven(tmp_path / "a.csv")
-    table = pd.read_csv(tmp_path / "a.csv")
-    raw = record(table.env_steps, [table.episode_return])
-    assert grids.is_regular(raw.env_steps) is False
-    ours, theirs = analyze(raw, PLAN), analyze(runs, PLAN)
-    for name in ("scores", "curve_range", "max_drawdown", "num_points"):
-        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
-    np.testing.assert_array_equal(smoothed(raw)[1], smoothed(runs)[1])
-    assert final_scores([raw]) == final_scores([runs])
+def test_another_seed_draws_others():
+    one, other = (sampled({"a": Uniform(0, 1)}, 3, seed=seed) for seed in (0, 1))
+    assert one != other
+    assert sampled({"a": np.asarray([7]).tolist()}, 1) == [{"a": 7}]
 
 
-def test_one_row_a_run_is_its_final_return(tmp_path):
-    with pytest.warns(ReadingWarning, match="Uneven"):
-        runs = rows(tmp_path / "a.csv", [([90], [1.0]), ([100], [2.0]), ([97], [3.0])])
-    assert analyze(runs, PLAN).scores.tolist() == [1, 2, 3]
+@pytest.mark.parametrize(
+    ("domains", "numbers", "expected"),
+    [
+        ({}, (2,), "Expected at least one field to draw, got none."),
+        (
+            {"a": [1]},
+            (0,),
+            "Expected num_settings to be a whole number >= 1, got 0.",
+        ),
+        (
+            {"a": [1]},
+            (2.5,),
+            "Expected num_settings to be a whole number >= 1, got 2.5.",
+        ),
+        ({"a": [1]}, (1, -1), "Expected seed to be a whole number >= 0, got -1."),
+        ({"a": [1]}, (2**21,), "at most 1,048,576 runs, got 2,097,152."),
+        ({"a": []}, (1,), "Expected a to have at least one value, got none."),
+        ({"a": 3}, (1,), "Expected the values of a to be a list, got 3."),
+        (
+            {"a": LogUniform(0, 1)},
+            (1,),
+            "Expected the range of a to be 0 < low < high, got 0 and 1.",
+        ),
+    ],
+)
+def test_bad_draws(domains, numbers, expected):
+    assert expected in message(sampled, domains, *numbers)
 
 
-# --- However often it was logged ----------------------------------------------------
+# --- Files and command lines --------------------------------------------------------
 
 
-def play(seed, length_of):
-    """Play a run: the ends of its episodes, and returns that rise and then stay.
-
-    Args:
-        seed: of the run.
-        length_of: the share of the training that is over -> mean length of an episode.
-    """
-    rng = np.random.default_rng(seed)
-    ends, returns, step = [], [], 0
-    while step < TOTAL:
-        done = step / TOTAL
-        step += int(rng.integers(0.5 * length_of(done), 1.5 * length_of(done))) + 1
-        ends.append(step)
-        returns.append(20 + 460 * min(1, 2 * done) + rng.normal(0, 5))
-    return np.array(ends[:-1]), np.array(returns[:-1])
+def test_tables_are_crossed():
+    tables = {
+        "grid": {"gamma": [0.9, 0.99]},
+        "zip": {"num_envs": [4, 8], "num_steps": [16, 8]},
+        "sample": {"learning_rate": "log(1e-5, 1e-2)", "num_settings": 3, "seed": 7},
+    }
+    drawn = sampled({"learning_rate": LogUniform(1e-5, 1e-2)}, 3, 7)
+    assert from_tables(tables) == crossed(
+        product(tables["grid"]), zipped(tables["zip"]), drawn
+    )
+    assert from_tables({}) == []
 
 
-def each(ends, returns):
-    return ends, returns
+def test_dotted_names_need_no_quotes():
+    quoted = {"grid": {"env.gravity": [1], "network.memory.size": [2]}}
+    nested = {"grid": {"env": {"gravity": [1]}, "network": {"memory": {"size": [2]}}}}
+    assert from_tables(quoted) == from_tables(nested)
+    assert from_tables(nested) == [{"env.gravity": 1, "network.memory.size": 2}]
 
 
-def tenth(ends, returns):
-    groups = len(ends) // 10
-    return ends[9::10], returns[: 10 * groups].reshape(groups, 10).mean(axis=1)
+@pytest.mark.parametrize(
+    ("tables", "expected"),
+    [
+        ({"grid": []}, "Expected grid to be a table of fields, got []."),
+        ({"grid": {}}, "Expected grid to have at least one field, got none."),
+        ({"zip": {}}, "Expected grid to have at least one field, got none."),
+        (
+            {"grid": {"env": {}}},
+            "Expected grid to have at least one field, got none.",
+        ),
+        ({"grid": {"a": 1}}, "Expected the values of a to be a list, got 1."),
+        (
+            {"sample": {"a": [1]}},
+            "Expected sample.num_settings to be given, got none.",
+        ),
+        (
+            {"sample": {"num_settings": 3}},
+            "Expected at least one field to draw, got none.",
+        ),
+        (
+            {"sample": {"num_settings": "3", "a": [1]}},
+            "Expected num_settings to be a whole number >= 1, got '3'.",
+        ),
+        (
+            {"grid": {"a": "log(1, 2)"}},
+            "Expected the range of a to have a number of values, as in log(1, 2, 8), "
+            "got 'log(1, 2)'.",
+        ),
+        (
+            {"grid": {"a": "linear(1, 2, 2.5)"}},
+            "Expected the range of a to have a number of values, as in "
+            "linear(1, 2, 8), got 'linear(1, 2, 2.5)'.",
+        ),
+        (
+            {"grid": {"a": "log(1e-2, 1e-4, 4)"}},
+            "Expected the range of a to be 0 < low < high, got 0.01 and 0.0001.",
+        ),
+        (
+            {"zip": {"a": "log(1, 2, 0)"}},
+            "Expected a to have at least 2 values, got 0.",
+        ),
+        (
+            {"sample": {"a": "log(1, 2, 3)", "num_settings": 1}},
+            "Expected the range of a, which is sampled, to be log(LOW, HIGH), got "
+            "'log(1, 2, 3)'.",
+        ),
+        (
+            {"grid": {"a": "cubic(1, 2, 3)"}},
+            "Expected the range of a to be log(LOW, HIGH, NUMBER) or linear(LOW, HIGH, "
+            "NUMBER), without NUMBER where it is sampled, got 'cubic(1, 2, 3)'.",
+        ),
+    ],
+)
+def test_bad_tables(tables, expected):
+    assert message(from_tables, tables) == expected
 
 
-def on_steps(ends, returns):
-    place = (ends - 1) // WIDTH
-    total = np.bincount(place, returns, TOTAL // WIDTH)
-    count = np.bincount(place, minlength=TOTAL // WIDTH)
-    steps = WIDTH * np.arange(1, TOTAL // WIDTH + 1)
-    return steps, np.where(count > 0, total / np.maximum(count, 1), NAN)
+def test_ranges_in_texts():
+    assert read_range("a", " log(1, 1e2,3) ") == ("log", [1.0, 100.0, 3.0])
+    assert read_range("a", "tanh") is None
+    for text in ("log()", "log(1)", "log(a, 2, 3)", "log(1, 2, 3, 4)"):
+        assert "Expected the range of a to be" in message(read_range, "a", text)
 
 
-LENGTHS = {
-    "longer and longer": lambda done: 20 + 480 * done,
-    "shorter and shorter": lambda done: 500 - 480 * done,
-    "long at last": lambda done: 20 if done < 0.5 else 500,
-    "of one length": lambda done: 100,
-}
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("learning_rate=1e-4, 3e-4", [1e-4, 3e-4]),
+        ("learning-rate=1e-4", [1e-4]),
+        ("num_envs=4,1e1", [4, 10]),
+        ("clip_eps=none,0.2", [None, 0.2]),
+        ("anneal_lr=true,False", [True, False]),
+        ("network.activation=tanh,relu", ["tanh", "relu"]),
+        ("network.widths=64,64", [(64, 64)]),
+        ("network.widths=64,64;128", [(64, 64), (128,)]),
+        ("network.widths=;8", [(), (8,)]),
+        ("kl_penalty=none,true", [None, True]),
+        ("normalize_value=none,pop_art", [None, "pop_art"]),
+        ("learning_rate=log(1e-5,1e-2,4)", "log(1e-5,1e-2,4)"),
+        ("env.gravity=9.8,20", [9.8, 20]),
+        ("env.goal=1,2;3,4", [[1, 2], [3, 4]]),
+        ("env.windy=true,false", [True, False]),
+        ("env.map=maze", ["maze"]),
+    ],
+)
+def test_options_are_read_by_their_field_s_type(text, values):
+    name, found = parse_values(text, "grid")
+    assert name == text.partition("=")[0].replace("-", "_")
+    assert found == values
+    assert [type(x) for x in found] == [type(x) for x in values]
 
 
-@pytest.mark.filterwarnings("ignore::purejaxppo.interchange.ReadingWarning")
-@pytest.mark.parametrize("lengths", LENGTHS)
-def test_figures_do_not_depend_on_how_often_runs_were_logged(tmp_path, lengths):
-    played = [play(seed, LENGTHS[lengths]) for seed in range(6)]
-    path = tmp_path / "a.csv"
-    logged = {of: rows(path, [of(*run) for run in played]) for of in LOGS}
-    found = {of: analyze(runs, PLAN) for of, runs in logged.items()}
-    for of, ours in found.items():
-        # The truth: 480 at the end, from 20 + some at the start of a bin.
-        np.testing.assert_allclose(ours.scores, 480, rtol=0.01)
-        np.testing.assert_allclose(ours.curve_range, 460, rtol=0.05)
-        assert ours.max_drawdown.max() < 30
-        steps, curves = smoothed(logged[of])
-        truth = 20 + 460 * np.minimum(1, 2 * steps / TOTAL)
-        # A value is of the time before its row: of up to ten episodes of 500 steps.
-        assert np.nanmax(np.abs(curves - truth)) < 45
-        # 460 in half of the steps, of a range of about 460, and then no more.
-        level = ours.cells["dispersion_across_runs"].estimate
-        assert np.nanmax(level) < 0.03
-    together = [r._replace(algorithm=of.__name__) for of, r in logged.items()]
-    compared = compare(together, PLAN)
-    for test in compared.findings:
-        assert test.measure not in ("score", "tail") or test.corrected > PLAN.level
-    # What noise makes of the last digits differs, but not by how often it was logged.
-    for name in ("short_term_risk", "long_term_risk"):
-        values = [a.cells[name].estimate for a in compared.analyses]
-        assert 0.5 < values[0] / values[1] < 2 and 0.5 < values[0] / values[2] < 2
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("gamma", "Expected --zip to be FIELD=VALUE,VALUE,..., got 'gamma'."),
+        ("=1", "Expected --zip to be FIELD=VALUE,VALUE,..., got '=1'."),
+        ("gamma= ", "Expected --zip to be FIELD=VALUE,VALUE,..., got 'gamma= '."),
+        ("gamma=a", "Expected gamma to be FLOAT, got 'a'."),
+        ("gamma=1,", "Expected gamma to be FLOAT, got ''."),
+        ("env.gravity=1,,2", "Expected a value of env.gravity, got '1,,2'."),
+        ("gamma=log(1)", "Expected the range of gamma to be log(LOW"),
+        ("gamma=lg(1,2)", "Expected the range of gamma to be log(LOW"),
+        (
+            "network.widths=[[32,32],[64,64]]",
+            "Expected the values of network.widths without brackets, lists of them "
+            "apart by semicolons, as in network.widths=1,2;3,4, got '[[32,32],",
+        ),
+        ("gamma=[.9,1]", "Expected the values of gamma without brackets, lists of"),
+        (
+            "env=a,b",
+            "Expected --zip of a field, got env: environments are a study each",
+        ),
+        ("seed=1,2", "Expected --zip of a field, got seed: --num-seeds and --seed"),
+        ("num-seeds=1", "Expected --zip of a field, got num_seeds: --num-seeds is"),
+    ],
+)
+def test_bad_options(text, expected):
+    assert message(parse_values, text, "zip").startswith(expected)
 
 
-LOGS = (each, tenth, on_steps)
+def test_options_make_tables():
+    tables = parse_tables(["gamma=0.9"], ["num_envs=4"], ["vf_coef=log(1,2)"], 5, 6)
+    assert tables == {
+        "grid": {"gamma": [0.9]},
+        "zip": {"num_envs": [4]},
+        "sample": {"vf_coef": "log(1,2)", "num_settings": 5, "seed": 6},
+    }
+    assert parse_tables([], [], [], None, 0) == {}
+    twice = ["gamma=0.9", "gamma=0.99"]
+    assert message(parse_tables, twice, [], [], None, 0) == (
+        "Expected each field once in --grid, got gamma twice."
+    )
+    together = "Expected --sample and --num-samples together, got only one."
+    assert message(parse_tables, [], [], ["gamma=0.9"], None, 0) == together
+    assert message(parse_tables, [], [], [], 3, 0) == together
 
 
-@pytest.mark.filterwarnings("ignore::purejaxppo.interchange.ReadingWarning")
-def test_what_was_logged_more_often_is_not_less_reliable(tmp_path):
-    """Cells of a comparison are made of equally many points."""
-    rng = np.random.default_rng(0)
-    ends = np.arange(1, 1001) * 100
-    curves = np.minimum(1, ends / 5e4) + rng.normal(0, 0.2, (16, 1000))
-    more = curves[:, :].copy()
-    fine = record(ends, more[:8], algorithm="fine", seeds=np.arange(8))
-    means = more[8:].reshape(8, 50, 20).mean(axis=2)
-    coarse = record(ends[19::20], means, algorithm="coarse", seeds=np.arange(8))
-    found = compare([fine, coarse], PLAN)
-    assert [a.num_points for a in found.analyses] == [50, 50]
-    cells = [f for f in found.findings if f.measure not in ("score", "tail")]
-    assert np.nanmin([f.corrected for f in cells]) > PLAN.level
-    told = "On t curves differ in their points (fine 1,000, coarse 50) or have gaps: "
-    assert any(c.startswith(told) for c in found.caveats)
-    # A report's final returns are those of the comparison.
-    np.testing.assert_array_equal(found.analyses[0].scores, analyze(fine, PLAN).scores)
-    assert analyze(fine, PLAN).num_points == 1000
-    alike = compare([fine, fine._replace(algorithm="b")], PLAN)
-    assert not any("in their points" in c for c in alike.caveats)
+def test_a_setting_in_one_line():
+    setting = {
+        "learning_rate": 0.000123456,
+        "network.widths": (64, 64),
+        "autoregressive": (),
+        "clip_eps": None,
+        "anneal_lr": False,
+        "activation": "tanh",
+        "total_timesteps": 1_000_000,
+    }
+    assert label(setting) == (
+        "learning_rate=0.0001235, network.widths=64x64, autoregressive=none, "
+        "clip_eps=none, anneal_lr=false, activation=tanh, total_timesteps=1000000"
+    )
+    assert label({}) == ""
+    assert label({"a": 1, "b": 2}, " ") == "a=1 b=2"
 
 
-def test_final_scores_have_no_curve_to_be_coarser_than():
-    curve = record(np.arange(1, 61), np.ones((4, 60)))
-    score = record([1], np.ones((4, 1)), algorithm="b")
-    ours, theirs = grids.on_one_grid([curve, score])
-    assert ours is curve and theirs is score
-
-
-# --- Pictures -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("time", [1, 2, 99, 100, 101, 195, 199, 200, 1009])
-def test_no_bin_of_a_picture_has_fewer_points_than_others_but_one(time):
-    steps = 10 * np.arange(1, time + 1)
-    ends, counts = reliability.thinned(steps, np.ones((1, time)))
-    sizes = np.diff(np.concatenate([[0], ends // 10]))
-    assert len(ends) <= 100 and ends[-1] == 10 * time
-    assert sizes.min() == -(-time // 100) and sizes.max() <= sizes.min() + 1
-    assert (counts == 1).all()
-
-
-def test_bins_of_a_picture_by_hand():
-    curves = np.array([[1.0, 3, NAN, 5, NAN], [NAN, NAN, 4, -np.inf, 0]])
-    steps, means = reliability.thinned(np.arange(1, 6), curves, points=2)
-    assert steps.tolist() == [5]
-    np.testing.assert_array_equal(means, [[3], [-np.inf]])
-    steps, means = reliability.thinned(np.arange(1, 6), curves, points=3)
-    assert steps.tolist() == [2, 5]
-    np.testing.assert_array_equal(means, [[2, 5], [NAN, -np.inf]])
-    with pytest.raises(ValueError, match=r"^points=0 must be at least 1\.$"):
-        reliability.thinned(np.arange(1, 6), curves, points=0)
-    same, as_they_are = reliability.thinned(np.arange(1, 6), curves, points=5)
-    np.testing.assert_array_equal(as_they_are, curves)
-    assert same.tolist() == [1, 2, 3, 4, 5]
-
-
-def test_points_of_their_own_are_as_many_as_gaps_leave():
-    steps, curve = np.arange(1, 101), np.full(100, NAN)
-    curve[4::5] = 1.0  # A row every 5 points: gaps of 5, of which 4.5 may be a bin.
-    runs = record(steps, curve, gaps=True)
-    assert grids.resolution(runs) == 22  # 100 / 4.5
-    assert grids.resolution(runs._replace(gaps=False)) == 100
-    curve[:50] = 1.0  # 10 gaps of 5 points leave a tenth of 99 from 4.01 on.
-    assert grids.resolution(record(steps, curve, gaps=True)) == 24  # 100 / 4.1
-    two = record([1, 2, 3], [[1, NAN, 2]], gaps=True)
-    assert grids.resolution(two) == 2  # Two rows are two points.
-    long = np.where(np.arange(20_000) % 40, NAN, 1.0)
-    found = record(np.arange(1, 20_001), long, gaps=True)
-    assert grids.resolution(found) == 20_000 // 36
-
-
-@pytest.mark.filterwarnings("ignore::purejaxppo.interchange.ReadingWarning")
-def test_steps_at_which_a_run_has_no_row_are_gaps_on_a_grid_too(tmp_path):
-    """50 rows of 0, each step; then 80 at 75 and at 100; another run has all steps."""
-    steps = np.concatenate([np.arange(1, 51), [75, 100]])
-    first = steps, np.where(steps > 50, 80.0, 0.0)
-    second = np.arange(1, 101), np.zeros(100)
-    runs = rows(tmp_path / "a.csv", [first, second])
-    assert runs.gaps and runs.env_steps.tolist() == list(range(1, 101))
-    assert analyze(runs, PLAN).curve_range.tolist() == [80, 0]
-    np.testing.assert_array_equal(runs.curves[0, 49:52], [0, NAN, NAN])
-    whole = rows(tmp_path / "b.csv", [second, second])
-    assert not whole.gaps
+def test_more_runs_than_any_machine_trains_are_refused():
+    grids.check_size(2**20)
+    assert message(grids.check_size, 2**20 + 1) == (
+        "Expected a study to have at most 1,048,576 runs, got 1,048,577."
+    )
