@@ -253,13 +253,13 @@ def test_what_was_logged_more_often_is_not_less_reliable(tmp_path):
     assert [a.num_points for a in found.analyses] == [50, 50]
     cells = [f for f in found.findings if f.measure not in ("score", "tail")]
     assert np.nanmin([f.corrected for f in cells]) > PLAN.level
-    told = "On t curves have different numbers of points (fine 1,000, coarse 50)"
+    told = "On t curves differ in their points (fine 1,000, coarse 50) or have gaps: "
     assert any(c.startswith(told) for c in found.caveats)
     # A report's final returns are those of the comparison.
     np.testing.assert_array_equal(found.analyses[0].scores, analyze(fine, PLAN).scores)
     assert analyze(fine, PLAN).num_points == 1000
     alike = compare([fine, fine._replace(algorithm="b")], PLAN)
-    assert not any("numbers of points" in c for c in alike.caveats)
+    assert not any("in their points" in c for c in alike.caveats)
 
 
 def test_final_scores_have_no_curve_to_be_coarser_than():
@@ -305,6 +305,8 @@ def test_points_of_their_own_are_as_many_as_gaps_leave():
     assert grids.resolution(runs._replace(gaps=False)) == 100
     curve[:50] = 1.0  # 10 gaps of 5 points leave a tenth of 99 from 4.01 on.
     assert grids.resolution(record(steps, curve, gaps=True)) == 24  # 100 / 4.1
+    two = record([1, 2, 3], [[1, NAN, 2]], gaps=True)
+    assert grids.resolution(two) == 2  # Two rows are two points.
     long = np.where(np.arange(20_000) % 40, NAN, 1.0)
     found = record(np.arange(1, 20_001), long, gaps=True)
     assert grids.resolution(found) == 20_000 // 36

@@ -458,6 +458,8 @@ def test_no_setting_leads_by_the_runs_that_survived(tmp_path):
     assert "| 1 | 0.9 | 400 [n/a] | n/a | 400 | 2/8 |" in told
     assert "| 2 | 0.95 | n/a | n/a | n/a | 0/8 |" in told
     assert "the others count as the worst run of all" in told
+    refused = "More than 5 % of the 10 bootstrap samples drew too few runs with a value"
+    assert f"{refused}, so there is no interval: IQM of #1 (" in told
     with (tmp_path / "sweep.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["setting"] for row in rows] == ["0", "1", "3", "2"]

@@ -33,6 +33,7 @@ from purejaxppo.reliability.pooling import (
 from purejaxppo.reliability.records import Runs, check_runs
 
 MEASURED = "normalised numbers do not compare with those of another comparison."
+"""End of the warning of a measured range, to which a command has advice."""
 
 
 class Comparison(NamedTuple):
@@ -275,7 +276,7 @@ def _levels(runs: Runs, plan: Plan) -> Levels:
 def _of_grids(
     runs: Mapping[str, Sequence[Runs]], of_cells: Mapping[str, Sequence[Runs]]
 ) -> list[str]:
-    """Where curves have fewer points for their cells than they were logged with."""
+    """Return where cells are made of fewer points than curves were logged with."""
     found = []
     for i, first in enumerate(next(iter(runs.values()))):
         points = {name: len(of[i].env_steps) for name, of in runs.items()}
@@ -284,9 +285,9 @@ def _of_grids(
             least = len(of_cells[finer[0]][i].env_steps)
             each = ", ".join(f"{name} {count:,}" for name, count in points.items())
             found.append(
-                f"On {first.task} curves have different numbers of points ({each}): "
-                f"for dispersion and risk all have {least:,}, means of bins. In a "
-                f"report of its own an algorithm may have other numbers there."
+                f"On {first.task} curves differ in their points ({each}) or have gaps: "
+                f"dispersion and risk are made of {least:,} points of each, means of "
+                f"bins. In its own report an algorithm may have other numbers there."
             )
     return found
 

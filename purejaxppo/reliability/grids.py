@@ -154,7 +154,7 @@ def resolution(runs: Runs) -> int:
 
     tenths = range(10, 10 * int(gaps.max()) + 1)
     width = bisect_left(tenths, True, key=lambda k: are_filled(k / 10)) + 10
-    return max(1, 10 * points // width)
+    return max(2, 10 * points // width)
 
 
 def _in_bins(runs: Runs, points: int) -> Runs:
