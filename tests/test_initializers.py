@@ -79,7 +79,7 @@ config = ppo.Config(
     total_timesteps=16, num_envs=2, num_steps=8, num_epochs=1, num_minibatches=2
 )
 train = jax.jit(jax.vmap(ppo.make_train(config, ConstantValue())))
-for seeds in (2, 8, 64, 256):
+for seeds in (8, 256):
     result = train(jax.random.split(jax.random.key(0), seeds))
     assert bool(result.metrics.finite.all())
     print(seeds, flush=True)
@@ -96,7 +96,7 @@ def test_batched_training_never_hangs(pytestconfig):
         text=True,
         timeout=300,
     )
-    assert done.stdout.split() == ["2", "8", "64", "256"], done.stderr
+    assert done.stdout.split() == ["8", "256"], done.stderr
 
 
 def test_vmap(key):

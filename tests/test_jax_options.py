@@ -25,7 +25,7 @@ from tests.techniques import (
     train,
 )
 
-TINY = {"num_envs": 2, "num_steps": 4, "num_epochs": 1, "num_minibatches": 1}
+TINY = {"num_envs": 2, "num_steps": 2, "num_epochs": 1, "num_minibatches": 1}
 
 MORE = {
     "returns": {
@@ -44,6 +44,7 @@ MORE = {
         "critic_epochs": 3,
     },
     "sums": {
+        "critic_warmup": 1,
         "advantage": "reward_to_go",
         "target": "one_step",
         "truncation": "none",
@@ -61,7 +62,6 @@ MORE = {
         "truncation": "current_value",
         "network.conv": "nature",
         "shuffle": "trajectories",
-        "critic_warmup": 1,
         "grad_scope": "group",
     },
     "one step": {
@@ -130,15 +130,19 @@ def test_types_are_the_same_with_x64_and_no_key_is_used_twice(config):
 
 
 @pytest.mark.parametrize("config", PACKS.values(), ids=PACKS)
-def test_every_technique_goes_without_jit(config):
-    """Tracing is enough: loops are unrolled in Python then, as in a run."""
+def test_every_technique_trains_without_jit_with_all_options_for_debugging(config):
+    """Without jit, JAX looks for NaNs after each operation, not each program."""
+    tiny = TINY | ({"sequence_length": 2} if config.sequence_length else {})
     updates = 2 if config.critic_warmup else 1
-    config = replace(config, TINY | {"total_timesteps": 8 * updates})
-    with jax.disable_jit():
-        result = jax.eval_shape(
-            lambda key: train(config, key, env_of(config)), jax.random.key(0)
-        )
-    assert result.metrics.finite.shape == (updates,)
+    config = replace(config, tiny | {"total_timesteps": 4 * updates})
+    with (
+        jax.disable_jit(),
+        jax.debug_nans(True),
+        jax.debug_key_reuse(True),
+        jax.enable_x64(True),
+    ):
+        metrics = train(config, jax.random.key(0), env_of(config)).metrics
+    assert metrics.finite.tolist() == [True] * updates
 
 
 def test_float64_observations_are_kept():

@@ -46,16 +46,16 @@ def test_a_tree_of_actions(ratio):
 
 def test_a_sequence_is_recited_from_memory():
     env, changes = sequence.FixedSequence(), {"network.memory": "lstm", "gamma": 0.99}
-    changes["total_timesteps"] = 16_384
-    score, _ = learn(env, changes | {"sequence_length": 32})
+    budget = {"total_timesteps": 16_384}
+    score, _ = learn(env, changes | budget | {"sequence_length": 32})
     assert score >= 0.7 * 5
-    without, _ = learn(env, {"gamma": 0.99})
+    without, _ = learn(env, budget | {"gamma": 0.99})
     assert without < 0.4 * 5
 
 
 def test_valid_actions_are_played():
-    score, _ = learn(masked.Console(), {"total_timesteps": 100_000, "gamma": 0.99})
-    assert score >= 16  # Of 20; at random among the valid ones 12.8, else -0.9.
+    score, _ = learn(masked.Console(), {"total_timesteps": 60_000, "gamma": 0.99})
+    assert score >= 15.5  # Of 20; at random among the valid ones 12.8, else -0.9.
 
 
 def test_the_critic_learns_the_value_table_of_the_gridworld():
