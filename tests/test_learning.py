@@ -23,7 +23,7 @@ def interquartile_mean(curves):
 
 
 def test_cartpole():
-    curves = returns("CartPole-v1", 8, ppo.Config(total_timesteps=100_000))
+    curves = returns("CartPole-v1", 8, ppo.Config(total_timesteps=65_000))
     tenth = curves.shape[1] // 10
     assert interquartile_mean(curves[:, :tenth]) < 150
     assert interquartile_mean(curves[:, -tenth:]) > 250
@@ -31,7 +31,7 @@ def test_cartpole():
 
 def test_pendulum_with_normalization():
     config = ppo.Config(
-        total_timesteps=100_000,
+        total_timesteps=65_000,
         num_envs=8,
         num_steps=128,
         num_epochs=10,

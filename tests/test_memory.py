@@ -258,14 +258,12 @@ COMBINATIONS = [
 
 @pytest.mark.parametrize("changes", COMBINATIONS, ids=str)
 def test_techniques_go_with_a_memory(changes):
-    changes = {"num_minibatches": 2, **changes}
-    result = train(changes)
+    config = replace(TINY, {"num_minibatches": 2, **changes})
+    init, run = ppo.make_ppo(config, Both()).init, ppo.make_train(config, Both())
+    start, result = jit(lambda key: (init(key).params, run(key)))(jax.random.key(0))
     losses = result.metrics.policy_loss, result.metrics.value_loss
     assert all(np.isfinite(x).all() for x in losses)
     assert result.metrics.finite.all()
-    start = jit(ppo.make_ppo(replace(TINY, changes), Both()).init)(
-        jax.random.key(0)
-    ).params
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), start, result.state.params)
     assert max(jax.tree.leaves(moved["actor_core"])) > 0
     assert max(jax.tree.leaves(moved["critic_core"])) > 0

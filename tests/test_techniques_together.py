@@ -89,14 +89,14 @@ def check_that_it_trains(config, env):
         assert np.isfinite([metrics.policy_loss, metrics.value_loss]).all()
 
 
-@settings(EACH_IS_COMPILED, max_examples=4)
+@settings(EACH_IS_COMPILED, max_examples=3)
 @given(combinations(), ENVS)
 def test_techniques_go_together(drawn, env):
     check_that_it_trains(combine(drawn, env), env)
 
 
 @pytest.mark.slow
-@settings(EACH_IS_COMPILED, max_examples=6)
+@settings(EACH_IS_COMPILED, max_examples=4)
 @given(combinations(), ENVS)
 def test_more_techniques_go_together(drawn, env):
     check_that_it_trains(combine(drawn, env), env)
