@@ -28,8 +28,8 @@ from envs.moving import Moving
 from envs.moving import Params as MovingParams
 from envs.tmaze import Params as TMazeParams
 from envs.tmaze import TMaze
-from purejaxppo.fields import replace
-from purejaxppo.presets import PRESETS, make_preset
+from purejaxppo.config.fields import replace
+from purejaxppo.config.presets import PRESETS, make_preset
 from tests import techniques
 
 SMALL = ppo.Config(num_envs=4, num_steps=32, network=ppo.NetworkConfig(widths=(16,)))

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine, results
-from purejaxppo.config import Config
-from purejaxppo.fields import replace
+from purejaxppo.config.config import Config
+from purejaxppo.config.fields import replace
 
 
 class Case(NamedTuple):
@@ -43,15 +43,15 @@ CASES = {
 
 def measure(case: Case) -> dict[str, float]:
     """Predicted and measured bytes of two updates, in this process."""
-    from purejaxppo.commands.machine import use_this_machine
+    from purejaxppo.cli.devices import use_this_machine
 
     use_this_machine()
     import jax
 
     from purejaxppo.study import Study
-    from purejaxppo.study.chunks import Training
-    from purejaxppo.study.plans import program_bytes
-    from purejaxppo.study.programs import Programmer
+    from purejaxppo.study.execution.chunks import Training
+    from purejaxppo.study.execution.plans import program_bytes
+    from purejaxppo.study.execution.programs import Programmer
 
     config = replace(Config(), case.changes)
     config = replace(config, {"total_timesteps": 2 * config.batch_size})

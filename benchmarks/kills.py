@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from purejaxppo.config import Config
-from purejaxppo.fields import replace
+from purejaxppo.config.config import Config
+from purejaxppo.config.fields import replace
 
 CONFIG = replace(
     Config(),
@@ -55,8 +55,10 @@ class Kill(NamedTuple):
 
 def train(directory: Path) -> None:
     """Begin the study, or go on with it, with a checkpoint every 0.6 seconds."""
-    from purejaxppo.commands.machine import use_this_machine
-    from purejaxppo.study import Means, Status, Study, segments, store
+    from purejaxppo.cli.devices import use_this_machine
+    from purejaxppo.study import Means, Status, Study
+    from purejaxppo.study.execution import segments
+    from purejaxppo.study.storage import files
 
     use_this_machine()
     segments.SEGMENT_SECONDS = 0.1  # Many segments, many checkpoints.
@@ -69,7 +71,7 @@ def train(directory: Path) -> None:
             begun.append(True)
             print("training", flush=True)
 
-    resume = store.holds_study(directory)
+    resume = files.holds_study(directory)
     study.run(resume=resume, means=means, on_status=say_when_it_trains)
 
 
@@ -120,12 +122,12 @@ def assert_same(one: Path, other: Path) -> None:
     import numpy as np
     import xarray
 
-    from purejaxppo.study import store
+    from purejaxppo.study.storage import files
 
-    xarray.testing.assert_identical(store.read_results(one), store.read_results(other))
-    for path in (p for p in (one / store.PARAMETERS).iterdir() if p.is_dir()):
-        theirs = store.read_tree(other / store.PARAMETERS / path.name)
-        jax.tree.map(np.testing.assert_array_equal, store.read_tree(path), theirs)
+    xarray.testing.assert_identical(files.read_results(one), files.read_results(other))
+    for path in (p for p in (one / files.PARAMETERS).iterdir() if p.is_dir()):
+        theirs = files.read_tree(other / files.PARAMETERS / path.name)
+        jax.tree.map(np.testing.assert_array_equal, files.read_tree(path), theirs)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ import jax
 import purejaxppo as ppo
 from benchmarks import jobs
 from benchmarks.programs import Program, serve_programs
-from purejaxppo.commands.machine import use_this_machine
+from purejaxppo.cli.devices import use_this_machine
 from purejaxppo.study import over_devices
 
 

@@ -17,9 +17,9 @@ from gymnasium import spaces
 
 from benchmarks import machine, rows
 from benchmarks.jobs import positive
-from purejaxppo.commands.machine import use_this_machine
-from purejaxppo.fields import replace
-from purejaxppo.presets import PRESETS, make_preset
+from purejaxppo.cli.devices import use_this_machine
+from purejaxppo.config.fields import replace
+from purejaxppo.config.presets import PRESETS, make_preset
 from purejaxppo.reliability import summarize
 from purejaxppo.study import Study
 

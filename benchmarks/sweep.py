@@ -23,8 +23,8 @@ from rich.table import Table
 
 from benchmarks import machine, results
 from benchmarks.jobs import positive
-from purejaxppo.config import Config
-from purejaxppo.fields import replace
+from purejaxppo.config.config import Config
+from purejaxppo.config.fields import replace
 
 
 class Variant(NamedTuple):
@@ -53,12 +53,12 @@ def measure(variant: Variant, steps: int) -> dict[str, float]:
         os.environ["JAX_NUM_CPU_DEVICES"] = str(variant.devices)
     if variant.cores:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: variant.cores])
-    from purejaxppo.commands.machine import use_this_machine
+    from purejaxppo.cli.devices import use_this_machine
 
     use_this_machine()
     from purejaxppo.study import Study, log_range
-    from purejaxppo.study.chunks import Training
-    from purejaxppo.study.programs import Programmer
+    from purejaxppo.study.execution.chunks import Training
+    from purejaxppo.study.execution.programs import Programmer
 
     config = replace(Config(), {"total_timesteps": steps})
     rates = log_range(1e-4, 1e-2, RATES)

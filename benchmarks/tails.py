@@ -22,13 +22,14 @@ from matplotlib.figure import Figure
 
 from benchmarks import machine, rows
 from purejaxppo import reporting
-from purejaxppo.commands.machine import use_this_machine
-from purejaxppo.config import Config
-from purejaxppo.fields import replace
+from purejaxppo.cli.devices import use_this_machine
+from purejaxppo.config.config import Config
+from purejaxppo.config.fields import replace
 from purejaxppo.reliability import Comparison, Definition, Plan, Runs, plots, summarize
-from purejaxppo.reporting.drawing import smoothed
-from purejaxppo.reporting.words import number, with_ends
-from purejaxppo.study import Study, evaluate_study, store
+from purejaxppo.reporting.figures import smoothed
+from purejaxppo.reporting.formatting import number, with_ends
+from purejaxppo.study import Study, evaluate_study
+from purejaxppo.study.storage import files
 
 TASKS = MappingProxyType({"CartPole-v1": 256, "Acrobot-v1": 64})
 """Environment -> number of seeds."""
@@ -108,8 +109,8 @@ def train(name: str, env: str, folder: Path, size: Size) -> Path:
     """Train and play what is not there yet; return the study's directory."""
     path = folder / f"{name}-{env}"
     study = Study(size.config(name), env, size.of(TASKS[env], 4), output=path)
-    study.run(resume=store.holds_study(path))
-    if not (path / store.EVALUATION).exists():
+    study.run(resume=files.holds_study(path))
+    if not (path / files.EVALUATION).exists():
         evaluate_study(path, size.of(EPISODES, 10))
     return path
 

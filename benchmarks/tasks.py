@@ -17,9 +17,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks import machine, rows
-from purejaxppo.commands.machine import use_this_machine
-from purejaxppo.config import Config
-from purejaxppo.fields import leaves, parse, replace
+from purejaxppo.cli.devices import use_this_machine
+from purejaxppo.config.config import Config
+from purejaxppo.config.fields import leaves, parse, replace
 from purejaxppo.reliability import summarize, thinned
 from purejaxppo.study import Study
 

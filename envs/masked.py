@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purejaxppo import Step
-from purejaxppo.wrappers import HideMask
+from purejaxppo.environments.wrappers import HideMask
 
 
 class DoorsParams(NamedTuple):

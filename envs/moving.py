@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purejaxppo import Step
-from purejaxppo.environments import Arguments
+from purejaxppo.environments.protocol import Arguments
 
 ACCELERATE, TURN, BRAKE = 0, 1, 2
 

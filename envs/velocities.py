@@ -4,8 +4,8 @@ Source: Daan Wierstra et al., "Solving Deep Memory POMDPs with Recurrent Policy
 Gradients", 2007; the cart-pole is gymnax's CartPole-v1.
 """
 
-from purejaxppo.suites import make
-from purejaxppo.wrappers import SelectObservation
+from purejaxppo.environments.suites import make
+from purejaxppo.environments.wrappers import SelectObservation
 
 
 class HiddenVelocities(SelectObservation):

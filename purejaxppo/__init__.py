@@ -11,28 +11,8 @@
 
 from importlib.metadata import version
 
-from purejaxppo import presets, techniques
-from purejaxppo.advantages import gae
-from purejaxppo.config import Config, NetworkConfig
-from purejaxppo.distributions import make_action_head
-from purejaxppo.environments import Arguments, Environment, Step
-from purejaxppo.evaluation import Episodes, evaluate
-from purejaxppo.networks import ActorCritic, Network, make_actor_critic
-from purejaxppo.objectives import (
-    Diagnostics,
-    Minibatch,
-    policy_of,
-    ppo_loss,
-    value_of,
-)
-from purejaxppo.rollouts import Transition
-from purejaxppo.suites import env_ids, make
-from purejaxppo.techniques import (
-    EvaluationConfig,
-    ObservationNormalization,
-    RewardNormalization,
-)
-from purejaxppo.training import (
+from purejaxppo.algorithm.advantages.estimators import gae
+from purejaxppo.algorithm.algorithm import (
     PPO,
     Metrics,
     Result,
@@ -40,7 +20,27 @@ from purejaxppo.training import (
     make_ppo,
     make_train,
 )
-from purejaxppo.weights import draw_kernels
+from purejaxppo.algorithm.evaluation import Episodes, evaluate
+from purejaxppo.algorithm.learning.objective import (
+    Diagnostics,
+    Minibatch,
+    policy_of,
+    ppo_loss,
+    value_of,
+)
+from purejaxppo.algorithm.rollouts import Transition
+from purejaxppo.config import presets, techniques
+from purejaxppo.config.config import Config, NetworkConfig
+from purejaxppo.config.techniques import (
+    EvaluationConfig,
+    ObservationNormalization,
+    RewardNormalization,
+)
+from purejaxppo.environments.protocol import Arguments, Environment, Step
+from purejaxppo.environments.suites import env_ids, make
+from purejaxppo.networks.actor_critic import ActorCritic, Network, make_actor_critic
+from purejaxppo.networks.distributions import make_action_head
+from purejaxppo.networks.parameters import draw_kernels
 
 __version__ = version("purejaxppo")
 

@@ -4,8 +4,9 @@ import jax
 import numpy as np
 
 import purejaxppo as ppo
-from purejaxppo.fields import replace
-from purejaxppo.study import Loaded, Policy, Study, store
+from purejaxppo.config.fields import replace
+from purejaxppo.study import Loaded, Policy, Study
+from purejaxppo.study.storage import files
 from tests.studies import leave_facts
 
 TINY = ppo.Config(
@@ -36,9 +37,9 @@ def untrained(env, changes=None, num_seeds=2, scale=0.5, **given):
 
 def leave(directory, loaded):
     """Write what `load` reads."""
-    store.write_job(directory, loaded.study.job)
+    files.write_job(directory, loaded.study.job)
     leave_facts(directory, status="incomplete", updates=loaded.updates)
-    path = directory / store.PARAMETERS / "0"
-    store.write_tree(path, loaded.policies._asdict())
-    store.write_digests(path)
+    path = directory / files.PARAMETERS / "0"
+    files.write_tree(path, loaded.policies._asdict())
+    files.write_digests(path)
     return directory

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from purejaxppo.config import Config
-from purejaxppo.fields import replace
-from purejaxppo.study import digests, store
-from purejaxppo.study.chunks import Outcome
+from purejaxppo.config.config import Config
+from purejaxppo.config.fields import replace
+from purejaxppo.study.execution.chunks import Outcome
 from purejaxppo.study.results import merge
+from purejaxppo.study.storage import digests, files
 
 BAD = np.where(np.arange(24) % 4 == 0, 20.0, 100.0)
 """Tops of 24 runs, a quarter of which fail."""
@@ -31,12 +31,12 @@ def as_dataset(columns, seeds, attributes):
 def leave_facts(path, **facts):
     """Write a study's `environment.json` beside its `config.toml`."""
     usual = {"status": "complete", "updates": 10, "num_updates": 10}
-    digest = digests.digest(path / store.CONFIG)
+    digest = digests.digest(path / files.CONFIG)
     more = {"training_seconds": 1.0, "objects": (), "config": digest}
     facts = {**usual, **more, **facts}
     facts.setdefault("run_updates", facts["updates"])
     facts.setdefault("num_run_updates", facts["num_updates"])
-    store.write_environment(path, facts)
+    files.write_environment(path, facts)
 
 
 def leave_study(path, env, made, *, changes=None, evaluated=False, **columns):
@@ -49,11 +49,11 @@ def leave_study(path, env, made, *, changes=None, evaluated=False, **columns):
         "entropy": np.ones(made.shape),
         **columns,
     }
-    store.write_job(path, store.Job(env, runs, 3, config))
+    files.write_job(path, files.Job(env, runs, 3, config))
     leave_facts(path, updates=updates, num_updates=updates)
     attributes = {"env": env, "action_dims": 0}
     dataset = as_dataset(columns, 3 + np.arange(runs), attributes)
-    store.write_results(path, dataset)
+    files.write_results(path, dataset)
     if evaluated:
         import xarray
 
@@ -61,7 +61,7 @@ def leave_study(path, env, made, *, changes=None, evaluated=False, **columns):
         modes = ("sampled", "greedy")
         names = {f"{mode}_return": (("run", "episode"), played) for mode in modes}
         seeds = {"seed": ("run", 3 + np.arange(runs))}
-        store.write_evaluation(path, xarray.Dataset(names, seeds, {"env": env}))
+        files.write_evaluation(path, xarray.Dataset(names, seeds, {"env": env}))
 
 
 def leave_studies(folder):

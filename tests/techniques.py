@@ -13,7 +13,7 @@ import numpy as np
 
 import purejaxppo as ppo
 from envs.probes import CountingParams, Cut, Identity
-from purejaxppo.fields import leaves, replace
+from purejaxppo.config.fields import leaves, replace
 
 jit = partial(jax.jit, compiler_options={"xla_cpu_use_fusion_emitters": False})
 """Compiles in a third of the time, for programs that run for milliseconds."""

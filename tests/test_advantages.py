@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purejaxppo.advantages import (
+from purejaxppo.algorithm.advantages.estimators import (
     discounted_returns,
     episode_returns,
     gae,

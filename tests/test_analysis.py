@@ -9,13 +9,17 @@ import scipy.stats
 from rliable import metrics as rliable_metrics
 
 from purejaxppo import reliability
-from purejaxppo.reliability import Definition, Runs, comparisons
+from purejaxppo.reliability import Definition, Runs, permutation_tests
+from purejaxppo.reliability.across_tasks import pooled_range, reference_range
 from purejaxppo.reliability.analysis import Plan, analyze, score_intervals
 from purejaxppo.reliability.caveats import NO_ROLLOUTS
-from purejaxppo.reliability.cells import cells_across_runs, cells_of_levels, levels
-from purejaxppo.reliability.comparing import compare
-from purejaxppo.reliability.findings import SCORE, TAIL
-from purejaxppo.reliability.pooling import pooled_range, reference_range
+from purejaxppo.reliability.comparison import compare
+from purejaxppo.reliability.dispersion_and_risk import (
+    cells_across_runs,
+    cells_of_levels,
+    levels,
+)
+from purejaxppo.reliability.hypotheses import SCORE, TAIL
 
 NAN = np.nan
 STEPS = np.arange(1, 61) * 500
@@ -48,7 +52,7 @@ def close(value, expected):
 
 
 def ranks_of(x, y):
-    ranked = np.concatenate(comparisons.places([x, y]))
+    ranked = np.concatenate(permutation_tests.places([x, y]))
     return lambda counts: -(ranked @ counts)[None] / counts.sum(axis=0)
 
 
@@ -58,11 +62,11 @@ def test_dealings_are_those_of_the_permutation_test():
     y = [generator.normal(0.5, size=n) for n in (8, 5)]
     shared = np.random.default_rng(3)
     dealt = [
-        comparisons.deal(shared, ranks_of(a, b), (len(a), len(b)), 700)
+        permutation_tests.deal(shared, ranks_of(a, b), (len(a), len(b)), 700)
         for a, b in zip(x, y, strict=True)
     ]
-    (found,) = comparisons.contrasts(dealt)
-    expected = comparisons.permutation_test(3, x, y, 700)
+    (found,) = permutation_tests.contrasts(dealt)
+    expected = permutation_tests.permutation_test(3, x, y, 700)
     assert found.p_value == expected.p_value
     assert found.difference == pytest.approx(expected.difference, abs=1e-12)
 
@@ -78,7 +82,7 @@ def test_a_statistic_of_counts_is_that_of_the_runs_dealt():
             [reliability.iqm(values, counts), reliability.mean(values, counts)]
         )
 
-    dealt = comparisons.deal(np.random.default_rng(0), iqm_and_mean, (3, 3), 4000)
+    dealt = permutation_tests.deal(np.random.default_rng(0), iqm_and_mean, (3, 3), 4000)
     close(dealt.observed, [reliability.iqm(x) - reliability.iqm(y), 2.0])
     splits = [
         pooled[list(chosen)].mean() - np.delete(pooled, chosen).mean()
@@ -86,15 +90,17 @@ def test_a_statistic_of_counts_is_that_of_the_runs_dealt():
     ]
     assert set(np.round(dealt.chance[1], 9)) == set(np.round(splits, 9))
     exact = np.mean(np.abs(splits) >= 2 - 1e-9)
-    assert comparisons.contrasts([dealt])[1].p_value == pytest.approx(exact, abs=0.03)
+    assert permutation_tests.contrasts([dealt])[1].p_value == pytest.approx(
+        exact, abs=0.03
+    )
 
 
 def test_what_does_not_exist_has_no_p_value():
     def statistic(counts):
         return np.stack([counts[0] * NAN, 1.0 * counts[0]])
 
-    dealt = comparisons.deal(np.random.default_rng(0), statistic, (2, 2), 50)
-    missing, there = comparisons.contrasts([dealt])
+    dealt = permutation_tests.deal(np.random.default_rng(0), statistic, (2, 2), 50)
+    missing, there = permutation_tests.contrasts([dealt])
     assert np.isnan(missing.difference) and np.isnan(missing.p_value)
     assert 0 < there.p_value <= 1
 
@@ -400,16 +406,16 @@ def test_probabilities_of_improvement_are_of_all_pairs(compared):
 def test_findings_are_permutation_tests(compared):
     found = {(f.measure, f.frame, f.task): f for f in compared.findings}
     x, y = (scores_of(compared, name, normalised=False).T for name in "ab")
-    score = comparisons.permutation_test(0, list(x), list(y), 200)
+    score = permutation_tests.permutation_test(0, list(x), list(y), 200)
     close(found[SCORE, None, None][5:7], score)
-    first = comparisons.permutation_test(0, [x[0]], [y[0]], 200)
+    first = permutation_tests.permutation_test(0, [x[0]], [y[0]], 200)
     close(found[SCORE, None, "one"][5:7], first)
     within = {(a.algorithm, a.task): a.within for a in compared.analyses}
     risk = [[within[n, t].short_term_risk for t in ("one", "two")] for n in "ab"]
-    expected = comparisons.permutation_test(0, risk[0], risk[1], 200)
+    expected = permutation_tests.permutation_test(0, risk[0], risk[1], 200)
     close(found["short_term_risk", None, None][5:7], expected)
     deep = [[within[n, t].long_term_risk for t in ("one", "two")] for n in "ab"]
-    expected = comparisons.permutation_test(0, deep[0], deep[1], 200, False)
+    expected = permutation_tests.permutation_test(0, deep[0], deep[1], 200, False)
     close(found["long_term_risk", None, None][5:7], expected)
 
 

@@ -29,10 +29,10 @@ from benchmarks import (
 from benchmarks.jobs import Job, parse_job, parse_size, positive
 from benchmarks.spread import Spread, paired_ratio, spread
 from benchmarks.workers import ROOT, answer_lines
-from purejaxppo import cli
-from purejaxppo.commands import trainings
-from purejaxppo.presets import PRESETS
-from purejaxppo.study import store
+from purejaxppo.cli import entry_point
+from purejaxppo.cli import train as trainings
+from purejaxppo.config.presets import PRESETS
+from purejaxppo.study.storage import files
 from tests import studies
 
 FACTS = {
@@ -283,7 +283,7 @@ def test_a_bar_is_to_be_reached_or_not_to_be_reached():
 
 def test_every_task_is_a_command_that_is_understood():
     for name, task in tasks.TASKS.items():
-        command = cli.parse_command(shlex.split(tasks.command(task, 16))[1:])
+        command = entry_point.parse_command(shlex.split(tasks.command(task, 16))[1:])
         assert isinstance(command, trainings.Train)
         study = trainings.make_study(command)
         assert study.config == tasks.configured(task.changes), name
@@ -321,7 +321,7 @@ def test_candidates_and_studies_are_trained_in_part(tmp_path):
     tried = tails.attempt("plain", size)
     assert 5 < tried.worst <= tried.iqm < 500
     path = tails.train("plain", "CartPole-v1", tmp_path, size)
-    results, played = store.read_results(path), store.read_evaluation(path)
+    results, played = files.read_results(path), files.read_evaluation(path)
     assert results.sizes["run"] == 4 and list(results.seed.values) == [0, 1, 2, 3]
     assert dict(played.sizes) == {"run": 4, "episode": 10}
     before = (path / "environment.json").read_text()

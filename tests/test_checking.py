@@ -12,8 +12,8 @@ from gymnasium import spaces
 
 import purejaxppo as ppo
 from envs import probes
-from purejaxppo.checking import check_environment, sample_action
-from purejaxppo.environments import Arguments, make_reset, make_step
+from purejaxppo.checks import check_environment, sample_action
+from purejaxppo.environments.protocol import Arguments, make_reset, make_step
 
 SMALL = {"num_envs": 3, "num_steps": 12}
 

@@ -9,9 +9,14 @@ import jax
 import numpy as np
 import pytest
 
-from purejaxppo import disk
-from purejaxppo.study import checkpoints, digests, store
-from purejaxppo.study.checkpoints import DamagedWarning, newest, read, save, update_of
+from purejaxppo.study.storage import checkpoints, digests, disk, files
+from purejaxppo.study.storage.checkpoints import (
+    DamagedWarning,
+    newest,
+    read,
+    save,
+    update_of,
+)
 
 TREE = {
     "state": {
@@ -191,7 +196,7 @@ def test_what_was_not_finished_does_not_count(tmp_path, monkeypatch):
     save(tmp_path, 1, times(1))
     for where, name in (
         (checkpoints, "_begin"),
-        (store, "write_tree"),
+        (files, "write_tree"),
         (checkpoints, "_finish"),
         (disk, "sync"),
     ):
@@ -210,7 +215,7 @@ def test_a_full_disk_leaves_what_there_is(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store, "write_tree", full)
+    monkeypatch.setattr(files, "write_tree", full)
     with pytest.raises(OSError, match="No space left on device"):
         save(tmp_path, 2, times(2))
     assert names(tmp_path) == ["000000001"]

@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from purejaxppo import cli, presets, techniques
-from purejaxppo.commands import listings, machine, progress, trainings
-from purejaxppo.config import SECTIONS, Config, NetworkConfig
-from purejaxppo.fields import leaves, replace
-from purejaxppo.reliability.cells import HIGHER_IS_BETTER
-from purejaxppo.study import Status, Study, store
-from purejaxppo.suites import make
+from purejaxppo.cli import devices, entry_point, listing, progress_bars
+from purejaxppo.cli import train as trainings
+from purejaxppo.config import presets, techniques
+from purejaxppo.config.config import SECTIONS, Config, NetworkConfig
+from purejaxppo.config.fields import leaves, replace
+from purejaxppo.environments.suites import make
+from purejaxppo.reliability.dispersion_and_risk import HIGHER_IS_BETTER
+from purejaxppo.study import Status, Study
+from purejaxppo.study.storage import files
 
 TINY = (
     *("--total-timesteps", "6.4e1", "--num-envs", "2", "--num-steps", "16"),
@@ -29,12 +31,12 @@ TINY = (
 @pytest.fixture(autouse=True)
 def same_machine(monkeypatch):
     """Leave the test process's devices and caches as they are."""
-    monkeypatch.setattr(machine, "use_this_machine", lambda: None)
+    monkeypatch.setattr(devices, "use_this_machine", lambda: None)
 
 
 def fails(capsys, *arguments):
     """The one line that a bad command prints."""
-    assert cli.main(arguments) == 2
+    assert entry_point.main(arguments) == 2
     output = capsys.readouterr()
     lines = output.err.strip().splitlines()
     assert len(lines) == 1, output.err
@@ -53,7 +55,7 @@ def test_the_package_is_a_program():
 def test_train_leaves_a_study_and_a_report(tmp_path, capsys):
     output = tmp_path / "study"
     options = ("--num-seeds", "4", "--evaluation.every", "2", "--output", str(output))
-    assert cli.main(("train", "CartPole-v1", *TINY, *options)) == 0
+    assert entry_point.main(("train", "CartPole-v1", *TINY, *options)) == 0
     printed = capsys.readouterr().out
     assert "training return" in printed
     assert "evaluation return" in printed
@@ -61,24 +63,24 @@ def test_train_leaves_a_study_and_a_report(tmp_path, capsys):
     assert (output / "learning_curve.png").stat().st_size > 5_000
     assert (output / "evaluation_curve.png").stat().st_size > 5_000
     assert "CVaR" in (output / "report.md").read_text()
-    job = store.read_job(output / "config.toml")
+    job = files.read_job(output / "config.toml")
     assert job.config.network.widths == (8,)
     assert job.config.evaluation is not None
     assert job.config.evaluation.every == 2
 
     (output / "learning_curve.png").unlink()
-    assert cli.main(("report", str(output), "--alpha", "0.5")) == 0
+    assert entry_point.main(("report", str(output), "--alpha", "0.5")) == 0
     assert "CVaR 50 %" in capsys.readouterr().out
     assert (output / "learning_curve.png").exists()
 
     again = tmp_path / "again"
     config = ("--config", str(output / "config.toml"), "--output", str(again))
-    assert cli.main(("train", *config)) == 0
-    assert store.read_results(again).identical(store.read_results(output))
+    assert entry_point.main(("train", *config)) == 0
+    assert files.read_results(again).identical(files.read_results(output))
     assert (again / "config.toml").read_text() == (output / "config.toml").read_text()
 
     assert "Expected output to hold no study" in fails(capsys, "train", *config)
-    assert cli.main(("train", *config, "--overwrite")) == 0
+    assert entry_point.main(("train", *config, "--overwrite")) == 0
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,7 @@ def test_what_a_study_trains_is_not_changed_on_the_way(option, capsys):
 
 
 def test_a_warning_is_shown_once(capsys):
-    with progress.shown_warnings(Console()):
+    with progress_bars.shown_warnings(Console()):
         warnings.simplefilter("always")
         for place in "abb":
             warnings.warn_explicit("One.", UserWarning, place, 1)
@@ -172,7 +174,7 @@ def test_unknown_command_and_missing_study(capsys, tmp_path):
 
 def numbers_and_choices():
     """Command lines, each with an option that is a number or a choice, and its name."""
-    for command, (kind, _) in cli.COMMANDS.items():
+    for command, (kind, _) in entry_point.COMMANDS.items():
         for option, hint in typing.get_type_hints(kind).items():
             options = {*typing.get_args(hint), hint}
             choices = {typing.get_origin(one) for one in options}
@@ -187,26 +189,28 @@ def numbers_and_choices():
     [*numbers_and_choices(), ("list", "what")],
 )
 def test_each_bad_number_or_choice_is_one_line(line, option, capsys, monkeypatch):
-    monkeypatch.setattr(cli, "with_fields", lambda kind: kind)  # It takes its time.
+    monkeypatch.setattr(
+        entry_point, "with_fields", lambda kind: kind
+    )  # It takes its time.
     told = fails(capsys, *line.split(), "many")
     assert re.fullmatch(f"Expected {option} to be .*, got 'many'.", told)
 
 
 def test_numbers_and_choices_are_read_by_their_kind():
     given = "--rollouts greedy --alpha 1e-1 --resamples 4e1 --target 3"
-    command = cli.parse_command(("report", "x", *given.split()))
+    command = entry_point.parse_command(("report", "x", *given.split()))
     found = command.rollouts, command.alpha, command.resamples, command.target
     assert found == ("greedy", 0.1, 40, "3")
-    assert cli.parse_command(("tune", "x", "--rungs", "2")).num_rungs == 2
+    assert entry_point.parse_command(("tune", "x", "--rungs", "2")).num_rungs == 2
     given = "--memory-gib none --log csv --log a,b"
-    command = cli.parse_command(("train", "x", *given.split()))
+    command = entry_point.parse_command(("train", "x", *given.split()))
     assert (command.memory_gib, command.log) == (None, ("csv", "a,b"))
 
 
 @pytest.mark.parametrize("word", ["off", "none"])
 def test_what_is_none_by_default_can_be_said_to_be_so(word):
     """Of each command, the options whose help text says `(default: none)`."""
-    for name, (kind, _) in cli.COMMANDS.items():
+    for name, (kind, _) in entry_point.COMMANDS.items():
         hints = typing.get_type_hints(kind, include_extras=True)
         off = [
             option
@@ -215,9 +219,11 @@ def test_what_is_none_by_default_can_be_said_to_be_so(word):
         ]
         given = (f"--{option.replace('_', '-')} {word}" for option in off)
         first = () if name == "list" else ("x",)
-        command = cli.parse_command((name, *first, *" ".join(given).split()))
+        command = entry_point.parse_command((name, *first, *" ".join(given).split()))
         assert not any(getattr(command, option) for option in off)
-    sweep = cli.parse_command(("sweep", "x", "--grid", word, "--grid", "gamma=0.9"))
+    sweep = entry_point.parse_command(
+        ("sweep", "x", "--grid", word, "--grid", "gamma=0.9")
+    )
     assert sweep.grid == ("gamma=0.9",)
 
 
@@ -225,14 +231,14 @@ def test_a_failure_is_one_line_too(capsys, monkeypatch):
     def fail(command):
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setitem(cli.COMMANDS, "list", (listings.List, fail))
-    assert cli.main(["list"]) == 1
+    monkeypatch.setitem(entry_point.COMMANDS, "list", (listing.List, fail))
+    assert entry_point.main(["list"]) == 1
     assert capsys.readouterr().err == "purejaxppo: error: first line\n"
 
 
 def asked(*arguments):
     """The study that a command line asks for."""
-    command = cli.parse_command(("train", *arguments))
+    command = entry_point.parse_command(("train", *arguments))
     assert isinstance(command, trainings.Train)
     return trainings.make_study(command)
 
@@ -298,11 +304,14 @@ def test_presets_take_options_on_top():
 def test_a_preset_is_trained_and_kept(tmp_path, capsys):
     output = tmp_path / "study"
     options = ("--preset", "dppo_morvan", "--total-timesteps", "128")
-    assert cli.main(("train", "Pendulum-v1", *options, "--output", str(output))) == 0
+    assert (
+        entry_point.main(("train", "Pendulum-v1", *options, "--output", str(output)))
+        == 0
+    )
     assert "training return" in capsys.readouterr().out
-    kept = store.read_job(output / "config.toml").config
+    kept = files.read_job(output / "config.toml").config
     assert kept == replace(presets.dppo_morvan(), {"total_timesteps": 128})
-    finite = store.read_results(output)["finite"]
+    finite = files.read_results(output)["finite"]
     assert finite.shape == (1, 2) and finite.all()
 
 
@@ -323,7 +332,7 @@ def test_help_has_common_fields_first_and_each_field_in_its_section(
 ):
     monkeypatch.setenv("COLUMNS", "120")
     with pytest.raises(SystemExit) as leave:
-        cli.main(["train", "--help"])
+        entry_point.main(["train", "--help"])
     assert leave.value.code == 0
     text = capsys.readouterr().out
     sections = help_sections(text)
@@ -350,14 +359,14 @@ def test_sections_hold_fields_that_there_are_and_each_once():
 
 
 def test_list_presets_names_each_with_what_it_is(capsys):
-    assert cli.main(["list", "presets"]) == 0
+    assert entry_point.main(["list", "presets"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(presets.PRESETS)
     assert "sb3                  Stable-Baselines3's PPO with its defaults." in lines
 
 
 def test_list_definitions_says_what_every_number_is(capsys):
-    assert cli.main(["list", "definitions"]) == 0
+    assert entry_point.main(["list", "definitions"]) == 0
     text = capsys.readouterr().out
     names = {*re.findall(r"(?m)^(\S[^:]*):", text)}
     assert {"IQM", "CVaR 25 %", "curve range", "interval", "p value"} <= names
@@ -370,12 +379,12 @@ def test_list_definitions_says_what_every_number_is(capsys):
 
 
 def test_version(capsys):
-    assert cli.main(["--version"]) == 0
+    assert entry_point.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("purejaxppo 0.1.0")
 
 
 def test_list_names_every_environment(capsys):
-    assert cli.main(["list"]) == 0
+    assert entry_point.main(["list"]) == 0
     *names, own = capsys.readouterr().out.splitlines()
     assert len(names) == 26
     assert "gymnax/CartPole-v1" in names
@@ -427,39 +436,39 @@ def test_an_environment_in_a_file_is_trained_resumed_and_reported(
         if status.update:
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(machine, "use_this_machine", note_imports)
+    monkeypatch.setattr(devices, "use_this_machine", note_imports)
     longer = ("--total-timesteps", "384", *TINY[2:])
     with monkeypatch.context() as patch:
-        patch.setattr(progress.StudyProgress, "show", interrupt)
-        assert cli.main(("train", env, *longer)) == 130
+        patch.setattr(progress_bars.StudyProgress, "show", interrupt)
+        assert entry_point.main(("train", env, *longer)) == 130
         assert imported == [False]  # The user's module may start JAX.
-        assert cli.main(("resume", str(output))) == 130
+        assert entry_point.main(("resume", str(output))) == 130
     told = capsys.readouterr().out
     assert told.count(f" updates; `purejaxppo resume {output}` goes on.\n") == 2
     partly = f"Incomplete: the study in {output} stopped after "
     assert told.count(f"Warning: {partly}") == 2
     assert partly in (output / "report.md").read_text()
-    assert cli.main(("report", str(output))) == 0
+    assert entry_point.main(("report", str(output))) == 0
     assert f"Warning: {partly}" in " ".join(capsys.readouterr().out.split())
-    assert 0 < store.read_results(output).sizes["update"] < 12
-    assert store.read_job(output / "config.toml").env == env
-    assert cli.main(("train", "--resume", "--output", str(output))) == 0
-    results = store.read_results(output)
+    assert 0 < files.read_results(output).sizes["update"] < 12
+    assert files.read_job(output / "config.toml").env == env
+    assert entry_point.main(("train", "--resume", "--output", str(output))) == 0
+    results = files.read_results(output)
     assert results.sizes["update"] == 12 and results.attrs["env"] == env
     # Episodes of 3 steps, as the pair's parameters say, with rewards 1, 2, 3.
     assert (results["episode_return"] == 6).all()
     capsys.readouterr()
-    assert cli.main(("report", str(output))) == 0
+    assert entry_point.main(("report", str(output))) == 0
     assert "training return" in capsys.readouterr().out
     config = ("--config", str(output / "config.toml"), "--output", "again")
-    assert cli.main(("train", *config)) == 0
-    assert store.read_results(Path("again")).identical(results)
+    assert entry_point.main(("train", *config)) == 0
+    assert files.read_results(Path("again")).identical(results)
 
 
 STOPPED = """
 import gc, os, signal, sys
-from purejaxppo import cli
-from purejaxppo.study import running
+from purejaxppo.cli import entry_point as cli
+from purejaxppo.study import study as running
 
 def lose(*_):
     gc.callbacks.remove(lose)
@@ -494,7 +503,10 @@ def test_a_second_ctrl_c_says_how_to_go_on(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(Study, "run", run)
     output = tmp_path / "study"
-    assert cli.main(("train", "CartPole-v1", *TINY, "--output", str(output))) == 130
+    assert (
+        entry_point.main(("train", "CartPole-v1", *TINY, "--output", str(output)))
+        == 130
+    )
     told = f"Stopped; `purejaxppo resume {output}` goes on.\n"
     assert capsys.readouterr().err == told
 
@@ -503,8 +515,8 @@ def test_what_else_is_stopped_says_so(capsys, monkeypatch):
     def stop(command):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(cli.COMMANDS, "list", (listings.List, stop))
-    assert cli.main(["list"]) == 130
+    monkeypatch.setitem(entry_point.COMMANDS, "list", (listing.List, stop))
+    assert entry_point.main(["list"]) == 130
     assert capsys.readouterr().err == "Stopped.\n"
 
 
@@ -513,9 +525,9 @@ CHECK = ("--num-envs", "2", "--num-steps", "8")
 
 def test_check_prints_a_table_of_what_passes(capsys, monkeypatch):
     made = []
-    monkeypatch.setattr(listings, "make", lambda env: made.append(env) or make(env))
-    monkeypatch.setattr(machine, "use_this_machine", lambda: made.append("machine"))
-    assert cli.main(("check", "envs.probes:Cut", *CHECK)) == 0
+    monkeypatch.setattr(listing, "make", lambda env: made.append(env) or make(env))
+    monkeypatch.setattr(devices, "use_this_machine", lambda: made.append("machine"))
+    assert entry_point.main(("check", "envs.probes:Cut", *CHECK)) == 0
     printed = capsys.readouterr().out
     assert "envs.probes:Cut" in printed and "2 environments x 8 steps" in printed
     assert printed.count(" pass ") == 17
@@ -531,7 +543,7 @@ def test_check_shows_what_fails_and_what_was_not_run(tmp_path, capsys, monkeypat
         "    def step(self, key, state, action, params):\n"
         "        return super().step(key, state, action, params)[:4]\n"
     )
-    assert cli.main(("check", f"{tmp_path}/walk.py:Walk", *CHECK)) == 1
+    assert entry_point.main(("check", f"{tmp_path}/walk.py:Walk", *CHECK)) == 1
     printed = capsys.readouterr().out
     told = " ".join(printed.split())
     assert "step returns a tuple of 4; it must return a purejaxppo.Step" in told
@@ -547,7 +559,7 @@ def test_check_of_what_there_is_not_is_one_line(capsys):
 
 def test_the_command_makes_every_core_a_device(tmp_path):
     code = (
-        "from purejaxppo.commands.machine import use_this_machine; use_this_machine();"
+        "from purejaxppo.cli.devices import use_this_machine; use_this_machine();"
         "import jax, os;"
         "assert jax.device_count() == len(os.sched_getaffinity(0));"
         "assert jax.config.jax_compilation_cache_dir.endswith('purejaxppo/xla');"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from purejaxppo import cli
-from purejaxppo.interchange import read_study, write
+from purejaxppo.cli import entry_point
+from purejaxppo.results import read_study, write
 from tests import studies
 
 FAST = ("--resamples", "40")
@@ -32,7 +32,7 @@ def names_in(folder):
 
 
 def printed(capsys, *arguments):
-    assert cli.main(arguments) == 0
+    assert entry_point.main(arguments) == 0
     output = capsys.readouterr()
     assert output.err == ""
     return " ".join(output.out.split())
@@ -40,7 +40,7 @@ def printed(capsys, *arguments):
 
 def refused(capsys, *arguments):
     """The one line that a bad command prints; it leaves nothing."""
-    assert cli.main(arguments) == 2
+    assert entry_point.main(arguments) == 2
     output = capsys.readouterr()
     assert output.out == "" and output.err.count("\n") == 1, output.err
     return output.err.removeprefix("purejaxppo: error: ").strip()

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 import purejaxppo as ppo
-from purejaxppo import techniques as t
-from purejaxppo.coefficients import (
+from purejaxppo.algorithm.learning.schedules import (
     Adaptive,
     at_update,
     follow_entropy,
@@ -19,7 +18,8 @@ from purejaxppo.coefficients import (
     init_adaptive,
     sigma_at,
 )
-from purejaxppo.fields import replace
+from purejaxppo.config import techniques as t
+from purejaxppo.config.fields import replace
 
 CONFIG = ppo.Config(total_timesteps=10 * 8, num_envs=2, num_steps=4, ent_coef=0.05)
 LEFT = 1 - np.arange(10) / 10

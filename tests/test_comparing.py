@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from purejaxppo import reliability
-from purejaxppo.reliability import Definition, Plan, Runs, compare, comparing
+from purejaxppo.reliability import Definition, Plan, Runs, compare, comparison
+from purejaxppo.reliability.across_tasks import reference_range
 from purejaxppo.reliability.caveats import title
-from purejaxppo.reliability.comparisons import corrected
-from purejaxppo.reliability.findings import SCORE, TAIL
-from purejaxppo.reliability.pooling import reference_range
+from purejaxppo.reliability.hypotheses import SCORE, TAIL
+from purejaxppo.reliability.permutation_tests import corrected
 from purejaxppo.reporting.comparison_page import caveats_of
-from purejaxppo.reporting.sentences import verdicts
+from purejaxppo.reporting.conclusions import verdicts
 
 NAN, STEPS = np.nan, np.arange(1, 61) * 500
 PLAN = Plan(num_resamples=40, num_permutations=400, num_across_permutations=40)
@@ -262,7 +262,7 @@ def test_an_interval_that_contradicts_its_test_is_explained():
             else f._replace(corrected=NAN)
             for f in found.findings
         ]
-        return comparing.explain_intervals([pair], tests, PLAN)
+        return comparison.explain_intervals([pair], tests, PLAN)
 
     start = "The interval of P(first is better) and the test do not agree on a and b on"
     (corrects,) = said(0.52, 0.03, 0.06)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import purejaxppo as ppo
-from purejaxppo.config import EXCLUDES, NEEDS, ORDERED
-from purejaxppo.fields import FieldError, leaves, replace
-from purejaxppo.techniques import KLPenalty, Piecewise
+from purejaxppo.config.config import EXCLUDES, NEEDS, ORDERED
+from purejaxppo.config.fields import FieldError, leaves, replace
+from purejaxppo.config.techniques import KLPenalty, Piecewise
 
 LEAVES = {leaf.name: leaf for leaf in leaves(ppo.Config)}
 

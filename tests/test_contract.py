@@ -12,7 +12,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import purejaxppo as ppo
-from purejaxppo.checking import check_environment
+from purejaxppo.checks import check_environment
 
 CONFIG = ppo.Config(
     total_timesteps=8,

@@ -9,18 +9,18 @@ import pytest
 
 import purejaxppo as ppo
 from envs import probes
-from purejaxppo import techniques as t
-from purejaxppo.coefficients import Adaptive, init_adaptive
-from purejaxppo.critic_scale import (
+from purejaxppo.algorithm.components import make_parts
+from purejaxppo.algorithm.learning.schedules import Adaptive, init_adaptive
+from purejaxppo.algorithm.normalization.values import (
     follow_targets,
     init_critic_scale,
     mean_and_std,
     value_map,
 )
-from purejaxppo.fields import replace
-from purejaxppo.learning import Batch, Learned, learn
-from purejaxppo.parts import make_parts
-from purejaxppo.rollouts import Transition
+from purejaxppo.algorithm.rollouts import Transition
+from purejaxppo.algorithm.update_step import Batch, Learned, learn
+from purejaxppo.config import techniques as t
+from purejaxppo.config.fields import replace
 
 CONFIG = ppo.Config()
 NORMALIZERS = {

@@ -6,9 +6,10 @@ import shutil
 
 import pytest
 
-from purejaxppo import cli, disk
-from purejaxppo.commands import machine
-from purejaxppo.study import Study, store
+from purejaxppo.cli import devices, entry_point
+from purejaxppo.study import Study
+from purejaxppo.study.storage import disk
+from purejaxppo.study.storage import files as store
 from tests.conftest import SMALL
 
 RESUME, REPORT = ("resume",), ("report",)
@@ -47,7 +48,7 @@ DAMAGES = {
 @pytest.fixture(autouse=True)
 def same_machine(monkeypatch):
     """Leave the test process's devices and caches as they are."""
-    monkeypatch.setattr(machine, "use_this_machine", lambda: None)
+    monkeypatch.setattr(devices, "use_this_machine", lambda: None)
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def contents(folder):
 def refused(capfd, folder, command, *arguments):
     """The one line that a command prints, which changes nothing."""
     before = contents(folder)
-    assert cli.main((command, str(folder), *arguments)) == 2
+    assert entry_point.main((command, str(folder), *arguments)) == 2
     told = capfd.readouterr().err.strip().splitlines()
     assert len(told) == 1, told
     assert contents(folder) == before
@@ -120,7 +121,7 @@ def test_another_config_cannot_go_on(folder, capfd):
         f"what it says as another study, with --config {path} and --output."
     )
     again = ("train", "CartPole-v1", "--resume", "--output", str(folder))
-    assert cli.main(again) == 2
+    assert entry_point.main(again) == 2
     assert capfd.readouterr().err.strip().endswith(told)
     assert refused(capfd, folder, "report") == told
 
@@ -132,7 +133,7 @@ def test_a_complete_study_with_damaged_policies_is_told(small_study, tmp_path, c
     told = refused(capfd, folder, "resume")
     assert told.startswith(f"Expected {folder / 'parameters' / '0'} as it was written")
     shutil.rmtree(folder / "parameters")  # Given away: the results are all there.
-    assert cli.main(("resume", str(folder))) == 0
+    assert entry_point.main(("resume", str(folder))) == 0
 
 
 def test_objects_are_asked_for_by_name(folder, capfd):

@@ -10,20 +10,21 @@ import numpy as np
 import pytest
 import xarray
 
-from purejaxppo import cli, disk
-from purejaxppo.commands import machine
-from purejaxppo.interchange import write_scores, write_table
-from purejaxppo.loggers.tensorboards import _append
-from purejaxppo.reliability.records import Runs
-from purejaxppo.study import Means, Study, load, segments, store
-from purejaxppo.study.locking import locked
+from purejaxppo.cli import devices, entry_point
+from purejaxppo.reliability.runs import Runs
+from purejaxppo.results import write_scores, write_table
+from purejaxppo.study import Means, Study, load
+from purejaxppo.study.execution import segments
+from purejaxppo.study.loggers.tensorboard_logger import _append
+from purejaxppo.study.storage import disk, files
+from purejaxppo.study.storage.locking import locked
 from tests import children
 from tests.conftest import SMALL
 
 
 @pytest.fixture(autouse=True)
 def same_machine(monkeypatch):
-    monkeypatch.setattr(machine, "use_this_machine", lambda: None)
+    monkeypatch.setattr(devices, "use_this_machine", lambda: None)
 
 
 # --- Files --------------------------------------------------------------------------
@@ -116,7 +117,7 @@ def test_what_a_killed_process_left_is_deleted_with_the_study(tmp_path):
             raise Killed
     (tmp_path / ".mine.unfinished").touch()
     assert len(os.listdir(tmp_path)) == 2
-    store.clear(tmp_path)
+    files.clear(tmp_path)
     assert os.listdir(tmp_path) == [".mine.unfinished"]
 
 
@@ -160,7 +161,7 @@ def test_a_full_disk_is_a_failure_of_one_line(arguments, folder, capfd, monkeypa
 
     monkeypatch.setattr(disk, "sync", full)
     command, *more = arguments
-    assert cli.main((command, str(folder), *more)) == 1
+    assert entry_point.main((command, str(folder), *more)) == 1
     told = capfd.readouterr().err.strip().splitlines()
     assert len(told) == 1 and "could not be written: No space left" in told[0]
     after = {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")}
@@ -170,7 +171,7 @@ def test_a_full_disk_is_a_failure_of_one_line(arguments, folder, capfd, monkeypa
 SMALL_FILES = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (2500, 2500))
-from purejaxppo.cli import program
+from purejaxppo.cli.entry_point import program
 program()
 """
 
@@ -221,9 +222,9 @@ def test_a_study_whose_folder_is_removed_is_saved_as_far_as_it_is_in_memory(
     moment = 3 if whole else 4  # After a status before it begins, and each segment.
     with pytest.raises(disk.WriteError, match="saved there again, and `purejaxppo res"):
         study.run(means=means, on_status=remove_at(output, moment))
-    facts = store.read_environment(output)
+    facts = files.read_environment(output)
     assert facts["status"] == ("complete" if whole else "incomplete")
-    updates = store.read_results(output)["updates"].values
+    updates = files.read_results(output)["updates"].values
     assert updates.tolist() == ([2, 2] if whole else [0, 0, 2, 2])
     again = study.run(means=means, resume=True)
     never_removed = dataclasses.replace(study, output=None).run(means=means)

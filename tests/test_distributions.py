@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 
 from purejaxppo import make_action_head
-from purejaxppo.distributions import (
+from purejaxppo.networks.distributions import (
     INDEPENDENT,
     MARGIN,
     POLICIES,

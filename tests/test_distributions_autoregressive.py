@@ -11,7 +11,8 @@ import scipy.stats
 from gymnasium import spaces
 
 from purejaxppo import make_action_head
-from purejaxppo.distributions import (
+from purejaxppo.environments.protocol import Arguments
+from purejaxppo.networks.distributions import (
     Autoregressive,
     entropy_at,
     keyed_sampler,
@@ -19,8 +20,7 @@ from purejaxppo.distributions import (
     pre_squash_mean,
     temper,
 )
-from purejaxppo.environments import Arguments
-from purejaxppo.policies import Policy
+from purejaxppo.networks.policy_head import Policy
 
 NVEC = spaces.MultiDiscrete([2, 3, 2], start=[0, 4, 0])
 # In the order of the parts: at, bits, type; so the type comes behind its arguments.

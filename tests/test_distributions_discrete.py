@@ -12,7 +12,7 @@ import scipy.stats
 from gymnasium import spaces
 
 from purejaxppo import make_action_head
-from purejaxppo.distributions import (
+from purejaxppo.networks.distributions import (
     check_mask,
     entropy_at,
     fully_masked,

@@ -11,7 +11,8 @@ import scipy.stats
 from gymnasium import spaces
 
 from purejaxppo import make_action_head
-from purejaxppo.distributions import (
+from purejaxppo.environments.protocol import Arguments
+from purejaxppo.networks.distributions import (
     POLICIES,
     Sigma,
     entropy_at,
@@ -22,7 +23,6 @@ from purejaxppo.distributions import (
     pre_squash_mean,
     temper,
 )
-from purejaxppo.environments import Arguments
 
 # In the order of the parts: go.0, go.1, kind, set.
 DISCRETE = spaces.Dict(

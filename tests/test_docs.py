@@ -4,9 +4,10 @@ import re
 import shlex
 from pathlib import Path
 
-from purejaxppo import cli
-from purejaxppo.commands.trainings import Resume, Sweep, make_study
-from purejaxppo.study import Study, store
+from purejaxppo.cli import entry_point
+from purejaxppo.cli.train import Resume, Sweep, make_study
+from purejaxppo.study import Study
+from purejaxppo.study.storage import files
 
 PAGE = Path(__file__).parents[1] / "docs" / "studies.md"
 BLOCKS = re.findall(r"(?ms)^```(\w*)\n(.*?)^```$", PAGE.read_text())
@@ -37,7 +38,7 @@ def test_commands_are_understood():
     for line in filter(str.strip, commands):
         program, *arguments = shlex.split(line)
         assert program == "purejaxppo"
-        command = cli.parse_command(arguments)
+        command = entry_point.parse_command(arguments)
         kinds.append(type(command).__name__)
         if isinstance(command, Sweep):
             assert make_study(command).num_runs == 64
@@ -49,7 +50,7 @@ def test_commands_are_understood():
 def test_the_file_is_read(tmp_path):
     (code,) = of("toml")
     (tmp_path / "sweep.toml").write_text(code)
-    job = store.read_job(tmp_path / "sweep.toml")
+    job = files.read_job(tmp_path / "sweep.toml")
     study = Study(job.config, job.env, job.num_seeds, grid=job.settings)
     assert study.num_runs == 4 * 2 * 2 * 8
     assert len(study.groups) == 4
@@ -58,5 +59,7 @@ def test_the_file_is_read(tmp_path):
 def test_every_option_that_is_named_exists():
     for text in re.findall(r"`(--[a-z-]+)", PAGE.read_text()):
         name = text.removeprefix("--").replace("-", "_")
-        known = {"config"} | set(vars(cli.parse_command(["sweep", "CartPole-v1"])))
+        known = {"config"} | set(
+            vars(entry_point.parse_command(["sweep", "CartPole-v1"]))
+        )
         assert name in known, text

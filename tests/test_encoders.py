@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from purejaxppo.encoders import Encoded, make_encoder, normalized_parts
+from purejaxppo.networks.encoders import Encoded, make_encoder, normalized_parts
 
 IMAGE = spaces.Box(0, 255, (4, 5, 3), np.uint8)
 BOX = spaces.Box(-1, 1, (2, 2), np.float32)

@@ -14,12 +14,12 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 import purejaxppo as ppo
-from purejaxppo import shards
-from purejaxppo.fields import replace
-from purejaxppo.losses import mean
-from purejaxppo.objectives import Diagnostics, log_ratio_figures
-from purejaxppo.training import PER_ENV
-from purejaxppo.updates import over_shards
+from purejaxppo.algorithm import shards
+from purejaxppo.algorithm.algorithm import PER_ENV
+from purejaxppo.algorithm.learning.epochs import over_shards
+from purejaxppo.algorithm.learning.loss_terms import mean
+from purejaxppo.algorithm.learning.objective import Diagnostics, log_ratio_figures
+from purejaxppo.config.fields import replace
 from tests import children
 from tests.techniques import jit
 

@@ -9,8 +9,13 @@ import pytest
 
 import purejaxppo as ppo
 from envs import probes
-from purejaxppo.environments import make_reset, make_step
-from purejaxppo.wrappers import FrameStack, SelectObservation, TimeLimit, Wrapper
+from purejaxppo.environments.protocol import make_reset, make_step
+from purejaxppo.environments.wrappers import (
+    FrameStack,
+    SelectObservation,
+    TimeLimit,
+    Wrapper,
+)
 
 ENVS = [
     probes.ConstantValue(),

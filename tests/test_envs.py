@@ -11,8 +11,8 @@ from gymnasium import spaces
 
 import purejaxppo as ppo
 from envs import gridworld, identity, masked, moving, sequence, tmaze, velocities
-from purejaxppo.environments import Reset, make_reset, make_step
-from purejaxppo.spaces import MASK, parts
+from purejaxppo.environments.protocol import Reset, make_reset, make_step
+from purejaxppo.environments.spaces import MASK, parts
 
 ENVS = [
     moving.Moving,

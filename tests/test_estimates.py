@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import purejaxppo as ppo
-from purejaxppo import techniques as t
-from purejaxppo.estimates import (
+from purejaxppo.algorithm.advantages.targets import (
     Estimates,
     estimate,
     follow_advantages,
@@ -15,9 +14,10 @@ from purejaxppo.estimates import (
     normalize,
     scale_advantage,
 )
-from purejaxppo.fields import replace
-from purejaxppo.rollouts import Transition
-from purejaxppo.values import affine
+from purejaxppo.algorithm.normalization.value_maps import affine
+from purejaxppo.algorithm.rollouts import Transition
+from purejaxppo.config import techniques as t
+from purejaxppo.config.fields import replace
 
 CONFIG = ppo.Config(num_envs=3, num_steps=4, gamma=0.5, gae_lambda=0.5)
 

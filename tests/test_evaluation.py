@@ -7,7 +7,7 @@ import pytest
 
 import purejaxppo as ppo
 from envs import probes
-from purejaxppo.fields import replace
+from purejaxppo.config.fields import replace
 
 
 def never_matters(obs, memory, key):

@@ -17,13 +17,13 @@ import pytest
 import safetensors.numpy
 
 import purejaxppo as ppo
-from purejaxppo import cli, disk
-from purejaxppo.commands import machine
-from purejaxppo.commands.exports import Export, run_export
-from purejaxppo.environments import make_reset
-from purejaxppo.exporting import export_policy, make_portable, read_policy
-from purejaxppo.exporting.files import digest
-from purejaxppo.exporting.naming import flat_names
+from purejaxppo.cli import devices, entry_point
+from purejaxppo.cli.export import Export, run_export
+from purejaxppo.environments.protocol import make_reset
+from purejaxppo.export import export_policy, make_portable, read_policy
+from purejaxppo.export.array_names import flat_names
+from purejaxppo.export.files import digest
+from purejaxppo.study.storage import disk
 from tests import children
 from tests.policies import leave, untrained
 
@@ -429,11 +429,11 @@ def shell(code):
     for line in code.splitlines():
         program, *arguments = shlex.split(line)
         assert program == "purejaxppo"
-        assert cli.main(arguments) == 0
+        assert entry_point.main(arguments) == 0
 
 
 def test_everything_on_the_page_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(machine, "use_this_machine", lambda: None)
+    monkeypatch.setattr(devices, "use_this_machine", lambda: None)
     monkeypatch.chdir(tmp_path)
     names, used = {}, set()
     for language, code in BLOCKS:

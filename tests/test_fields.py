@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import pytest
 
 import purejaxppo as ppo
-from purejaxppo import techniques as t
-from purejaxppo.commands.grids import parse_values
-from purejaxppo.config import Config
-from purejaxppo.fields import (
+from purejaxppo.cli.grid_options import parse_values
+from purejaxppo.config import techniques as t
+from purejaxppo.config.config import Config
+from purejaxppo.config.fields import (
     FieldError,
     flatten,
     kind_name,
@@ -20,9 +20,9 @@ from purejaxppo.fields import (
     parse,
     replace,
 )
-from purejaxppo.presets import PRESETS
-from purejaxppo.study import store
-from purejaxppo.study.groups import make_configs
+from purejaxppo.config.presets import PRESETS
+from purejaxppo.study.grids.groups import make_configs
+from purejaxppo.study.storage import files
 
 LEAVES = {leaf.name: leaf for leaf in leaves(ppo.Config)}
 
@@ -105,9 +105,9 @@ def test_every_preset_survives_flattening_and_toml(name, tmp_path):
 
 def written_and_read(config, directory):
     """What comes back from the file, where lists stand for tuples and text for none."""
-    job = store.Job("CartPole-v1", 3, 7, config)
-    store.write_job(directory, job)
-    back = store.read_job(directory / "config.toml")
+    job = files.Job("CartPole-v1", 3, 7, config)
+    files.write_job(directory, job)
+    back = files.read_job(directory / "config.toml")
     assert back == job
     for leaf in own_leaves(type(config)):
         assert type(getattr(back.config, leaf.name)) is type(getattr(config, leaf.name))
@@ -121,7 +121,7 @@ def test_what_a_file_turns_off_is_off_and_what_it_leaves_out_is_default(tmp_path
         "kl_stop = false\n[config.ent_schedule]\ntimes = [0, 1]\nfactors = [1, 0]\n"
         "[config.network.sigma]\nkind = 'fixed_sigma'\nvalue = 1\n"
     )
-    assert store.read_job(path).config == ppo.Config(
+    assert files.read_job(path).config == ppo.Config(
         clip_eps=None,
         advantage=t.NStep(),
         trpo=t.TRPO(),
@@ -408,7 +408,7 @@ def test_whatever_may_be_off_is_switched_off_by_either_word(word, tmp_path):
         f"truncation = '{word}'\nnetwork.autoregressive = '{word}'\n"
         f"[grid]\nmax_grad_norm = [0.5, '{word}']\n"
     )
-    job = store.read_job(tmp_path / "config.toml")
+    job = files.read_job(tmp_path / "config.toml")
     config = job.config
     off = config.vf_clip_eps, config.clip_eps, config.normalize_advantage
     assert (*off, config.network.hidden_gain) == (None,) * 4

@@ -13,11 +13,11 @@ from gymnasium import spaces
 
 import purejaxppo as ppo
 from envs import identity, masked, probes
-from purejaxppo.distributions import most_entropy
-from purejaxppo.environments import Arguments
-from purejaxppo.fields import replace
-from purejaxppo.parts import entropy_target
-from purejaxppo.wrappers import TimeLimit
+from purejaxppo.algorithm.components import entropy_target
+from purejaxppo.config.fields import replace
+from purejaxppo.environments.protocol import Arguments
+from purejaxppo.environments.wrappers import TimeLimit
+from purejaxppo.networks.distributions import most_entropy
 
 TINY = ppo.Config(
     total_timesteps=32,

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from purejaxppo import gradients
+from purejaxppo.algorithm.learning import gradient_clipping
 
 G = {"a": jnp.float32([3.0]), "b": {"c": jnp.float32([[0.0, -4.0]])}}
 ZERO = jax.tree.map(jnp.zeros_like, G)
@@ -38,7 +38,7 @@ def times(tree, scale):
 
 @pytest.mark.parametrize("order, norm", ORDERS)
 def test_norm_of_3_and_4(order, norm):
-    np.testing.assert_allclose(gradients.global_norm(G, order), norm, rtol=1e-6)
+    np.testing.assert_allclose(gradient_clipping.global_norm(G, order), norm, rtol=1e-6)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4, 7, None])
@@ -46,28 +46,30 @@ def test_norm_equals_numpys(key, order):
     x = jax.random.normal(key, (4, 5)) * 10
     tree = {"a": x[:1, :2], "b": [x[:1, 2:], x[1:]]}
     expected = np.linalg.norm(np.ravel(x), np.inf if order is None else order)
-    np.testing.assert_allclose(gradients.global_norm(tree, order), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        gradient_clipping.global_norm(tree, order), expected, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("order", [3, 8, 64])
 def test_no_power_overflows_or_vanishes(order):
     for size in (1e-15, 1e15):
-        norm = gradients.global_norm([jnp.float32([size, -size])], order)
+        norm = gradient_clipping.global_norm([jnp.float32([size, -size])], order)
         np.testing.assert_allclose(norm, size * 2 ** (1 / order), rtol=1e-5)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, None])
 def test_norm_of_nothing_and_of_zeros_is_0(order):
     for tree in ({}, ZERO, {"a": jnp.zeros((0, 2))}):
-        assert gradients.global_norm(tree, order) == 0
-    clip = gradients.clip_by_norm(0.5, order)
+        assert gradient_clipping.global_norm(tree, order) == 0
+    clip = gradient_clipping.clip_by_norm(0.5, order)
     equal(out(clip, ZERO), ZERO)
     assert out(clip, {}) == {}
 
 
 @pytest.mark.parametrize("order", [0, -1, 1.5, "inf", float("inf")])
 def test_orders_that_are_none(order):
-    for make in (gradients.clip_by_norm, gradients.ignore_by_norm):
+    for make in (gradient_clipping.clip_by_norm, gradient_clipping.ignore_by_norm):
         guard = make(1.0, order)
         with pytest.raises(ValueError, match="order of None or an int"):
             guard.update(G, guard.init(G))
@@ -75,58 +77,58 @@ def test_orders_that_are_none(order):
 
 @pytest.mark.parametrize("order, norm", ORDERS)
 def test_clip_by_norm_by_hand(order, norm):
-    close(out(gradients.clip_by_norm(0.5, order), G), times(G, 0.5 / norm))
-    equal(out(gradients.clip_by_norm(norm * 1.001, order), G), G)
+    close(out(gradient_clipping.clip_by_norm(0.5, order), G), times(G, 0.5 / norm))
+    equal(out(gradient_clipping.clip_by_norm(norm * 1.001, order), G), G)
 
 
 def test_clip_by_norm_2_is_optax():
     def program(guard):
         return str(jax.make_jaxpr(lambda g: guard.update(g, guard.init(g)))(G))
 
-    ours = program(gradients.clip_by_norm(0.5))
+    ours = program(gradient_clipping.clip_by_norm(0.5))
     assert ours == program(optax.clip_by_global_norm(0.5))
-    assert ours != program(gradients.clip_by_norm(0.5, 3))
+    assert ours != program(gradient_clipping.clip_by_norm(0.5, 3))
 
 
 def test_nothing_is_added_to_the_norm():
     """As torch adds 1e-6, a norm of 1e-6 would be clipped to half of the bound."""
     tiny = times(G, 1e-6 / 5)
     for order in (2, 3):
-        norm = gradients.global_norm(tiny, order)
-        clipped = out(gradients.clip_by_norm(norm * 0.999, order), tiny)
+        norm = gradient_clipping.global_norm(tiny, order)
+        clipped = out(gradient_clipping.clip_by_norm(norm * 0.999, order), tiny)
         close(clipped, times(tiny, 0.999), rtol=1e-5)
-        for make in (gradients.clip_by_norm, gradients.ignore_by_norm):
+        for make in (gradient_clipping.clip_by_norm, gradient_clipping.ignore_by_norm):
             equal(out(make(norm * 1.001, order), tiny), tiny)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, None])
 def test_a_clipped_nan_stays_visible(order):
     bad = {**G, "a": jnp.float32([jnp.nan])}
-    assert np.isnan(flat(out(gradients.clip_by_norm(1.0, order), bad))).any()
+    assert np.isnan(flat(out(gradient_clipping.clip_by_norm(1.0, order), bad))).any()
 
 
 def test_clip_by_value_by_hand():
-    clipped = out(gradients.clip_by_value(3.5), G)
+    clipped = out(gradient_clipping.clip_by_value(3.5), G)
     equal(clipped, [3.0, 0.0, -3.5])
-    equal(out(gradients.clip_by_value(4.0), G), G)
+    equal(out(gradient_clipping.clip_by_value(4.0), G), G)
     equal(clipped, out(optax.clip(3.5), G))
 
 
 @pytest.mark.parametrize("order, norm", ORDERS)
 def test_ignore_by_norm_by_hand(order, norm):
-    equal(out(gradients.ignore_by_norm(norm * 1.001, order), G), G)
-    equal(out(gradients.ignore_by_norm(norm * 0.999, order), G), ZERO)
+    equal(out(gradient_clipping.ignore_by_norm(norm * 1.001, order), G), G)
+    equal(out(gradient_clipping.ignore_by_norm(norm * 0.999, order), G), ZERO)
 
 
 def test_the_edges_of_ignoring():
     """A norm may be the bound itself, a value may not."""
-    equal(out(gradients.ignore_by_norm(5.0), G), G)
-    equal(out(gradients.ignore_by_value(4.0), G), ZERO)
+    equal(out(gradient_clipping.ignore_by_norm(5.0), G), G)
+    equal(out(gradient_clipping.ignore_by_value(4.0), G), ZERO)
 
 
 def test_ignore_by_value_by_hand():
-    equal(out(gradients.ignore_by_value(4.001), G), G)
-    equal(out(gradients.ignore_by_value(3.999), G), ZERO)  # 3 < 3.999 goes, too
+    equal(out(gradient_clipping.ignore_by_value(4.001), G), G)
+    equal(out(gradient_clipping.ignore_by_value(3.999), G), ZERO)  # 3 < 3.999 goes, too
 
 
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])
@@ -134,14 +136,14 @@ def test_ignore_by_value_by_hand():
 def test_what_is_not_finite_is_ignored(bad, bound):
     """DI-engine's comparisons are false of NaN, and so let it pass."""
     grads = {**G, "a": jnp.float32([bad])}
-    guards = [gradients.ignore_by_norm(bound, p) for p in (1, 2, 3, None)]
-    for guard in [*guards, gradients.ignore_by_value(bound)]:
+    guards = [gradient_clipping.ignore_by_norm(bound, p) for p in (1, 2, 3, None)]
+    for guard in [*guards, gradient_clipping.ignore_by_value(bound)]:
         equal(out(guard, grads), ZERO)
 
 
 def test_ignoring_still_moves_by_momentum():
     chain: Any = optax.chain(
-        gradients.ignore_by_norm(6.0), optax.scale_by_adam(eps=0.0)
+        gradient_clipping.ignore_by_norm(6.0), optax.scale_by_adam(eps=0.0)
     )
     _, state = chain.update(G, chain.init(G))
     direction, (_, after) = chain.update(times(G, 100), state)
@@ -185,7 +187,7 @@ def test_momentum_equals_a_loop(factor, decay, warmup):
     assert (expected[:warmup] == grads[:warmup]).all()
     cut = expected != grads
     assert (cut & (grads < 0)).any() and (cut & (grads > 0)).any()
-    guard = gradients.clip_by_momentum(factor, decay, warmup)
+    guard = gradient_clipping.clip_by_momentum(factor, decay, warmup)
     state, clipped = over_time(guard, jnp.float32(grads))
     np.testing.assert_allclose(clipped, expected, rtol=1e-4, atol=1e-6)
     assert state.steps == len(grads)
@@ -197,26 +199,26 @@ def test_momentum_clips_to_the_gradients_own_sign():
     And it corrects for one step less: of the second gradient, by 1 − .5 and not .75.
     """
     grads = jnp.float32([[1.0], [-3.0]])
-    _, clipped = over_time(gradients.clip_by_momentum(0.5, 0.5, 1), grads)
+    _, clipped = over_time(gradient_clipping.clip_by_momentum(0.5, 0.5, 1), grads)
     second_moment = (0.25 * 1 + 0.5 * 9) / 0.75
     np.testing.assert_allclose(clipped[:, 0], [1, -0.5 * np.sqrt(second_moment)], 1e-6)
 
 
 def test_momentum_waits_100_steps():
     grads = jnp.ones((102, 1)).at[99:].set(1e3)
-    _, clipped = over_time(gradients.clip_by_momentum(), grads)
+    _, clipped = over_time(gradient_clipping.clip_by_momentum(), grads)
     np.testing.assert_array_equal(clipped[:100], grads[:100])
     assert (clipped[100:] < 9.9e2).all() and (clipped[100:] > 100).all()
 
 
 GUARDS = [
-    lambda x: gradients.clip_by_norm(x, 2),
-    lambda x: gradients.clip_by_norm(x, 3),
-    lambda x: gradients.clip_by_norm(x, None),
-    gradients.clip_by_value,
-    lambda x: gradients.ignore_by_norm(x, 1),
-    gradients.ignore_by_value,
-    lambda x: gradients.clip_by_momentum(x / 10, x / 10, x - 3),
+    lambda x: gradient_clipping.clip_by_norm(x, 2),
+    lambda x: gradient_clipping.clip_by_norm(x, 3),
+    lambda x: gradient_clipping.clip_by_norm(x, None),
+    gradient_clipping.clip_by_value,
+    lambda x: gradient_clipping.ignore_by_norm(x, 1),
+    gradient_clipping.ignore_by_value,
+    lambda x: gradient_clipping.clip_by_momentum(x / 10, x / 10, x - 3),
 ]
 
 

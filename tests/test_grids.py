@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from purejaxppo.commands.grids import parse_tables, parse_values
-from purejaxppo.labels import label
-from purejaxppo.study import grids
-from purejaxppo.study.grids import (
+from purejaxppo.cli.grid_options import parse_tables, parse_values
+from purejaxppo.config.labels import label
+from purejaxppo.study.grids import grids
+from purejaxppo.study.grids.grids import (
     LogUniform,
     Uniform,
     crossed,

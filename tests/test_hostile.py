@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import tomli_w
 
-from purejaxppo import cli, disk
-from purejaxppo.commands import machine
-from purejaxppo.exporting import export_study, files, read_policy
-from purejaxppo.interchange import read, read_scores
-from purejaxppo.study import digests, load, store
-from purejaxppo.study.arrays import files_fault
+from purejaxppo.cli import devices, entry_point
+from purejaxppo.export import export_study, files, read_policy
+from purejaxppo.results import read, read_scores
+from purejaxppo.study import load
 from purejaxppo.study.loading import read_study
+from purejaxppo.study.storage import digests, disk
+from purejaxppo.study.storage import files as store
+from purejaxppo.study.storage.arrays import files_fault
 
 COMMANDS = {
     "report": (),
@@ -36,7 +37,7 @@ DEEP = 100_000
 
 @pytest.fixture(autouse=True)
 def same_machine(monkeypatch):
-    monkeypatch.setattr(machine, "use_this_machine", lambda: None)
+    monkeypatch.setattr(devices, "use_this_machine", lambda: None)
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def _held(path):
 def refused(capfd, folder, command):
     """The one line with which a command refuses a folder; nothing is changed."""
     before = contents(folder.parent)
-    code = cli.main((command, str(folder), *COMMANDS[command]))
+    code = entry_point.main((command, str(folder), *COMMANDS[command]))
     told = capfd.readouterr().err.strip().splitlines()
     assert (code, len(told)) == (2, 1), told
     assert contents(folder.parent) == before
@@ -268,7 +269,10 @@ def test_a_config_that_is_nested_deeply_is_one_line(text, folder, capfd):
     (folder / "config.toml").write_text(DEEP_TOML[text])
     sign(folder)
     refused(capfd, folder, "resume")
-    assert cli.main(("train", "CartPole-v1", "--config", f"{folder}/config.toml")) == 2
+    assert (
+        entry_point.main(("train", "CartPole-v1", "--config", f"{folder}/config.toml"))
+        == 2
+    )
     assert capfd.readouterr().err.count("\n") == 1
 
 
@@ -464,14 +468,14 @@ def test_a_name_is_shown_as_it_is_wherever_it_stands(folder, capfd):
     store.write_job(folder, job)
     sign(folder)
     shutil.rmtree(folder / "evaluation.zarr")
-    assert cli.main(("report", str(folder), "--resamples", "9")) == 0
+    assert entry_point.main(("report", str(folder), "--resamples", "9")) == 0
     shown = capfd.readouterr().out
     page = (folder / "report.html").read_text()
     assert "<script>x" not in page and "&lt;script&gt;x" in page
     head = (folder / "report.md").read_text().splitlines()[0]
     assert r"\<script\>x\</script\> \[red\]a\[/red\] !\[i\](j) \|" in head
     assert "Report in" in shown
-    code = cli.main(("evaluate", str(folder)))
+    code = entry_point.main(("evaluate", str(folder)))
     told = capfd.readouterr().err
     assert code == 2 and MARKUP in told  # No such environment.
 
@@ -479,7 +483,7 @@ def test_a_name_is_shown_as_it_is_wherever_it_stands(folder, capfd):
 def test_a_path_is_shown_as_it_is(folder, capfd):
     folder = folder.rename(folder.with_name("a[b]:smile:[red]"))
     shutil.rmtree(folder / "evaluation.zarr")
-    assert cli.main(("report", str(folder), "--resamples", "9")) == 0
+    assert entry_point.main(("report", str(folder), "--resamples", "9")) == 0
     assert "a[b]:smile:[red]" in capfd.readouterr().out.replace("\n", "")
 
 
@@ -580,7 +584,10 @@ def test_a_link_in_a_searchs_folder_is_refused(name, tmp_path, capfd):
     (tmp_path / "search" / name).symlink_to(victim)
     before = contents(tmp_path)
     output = "--output", str(tmp_path / "search")
-    assert cli.main(("tune", "CartPole-v1", "--total-timesteps", "4096", *output)) == 2
+    assert (
+        entry_point.main(("tune", "CartPole-v1", "--total-timesteps", "4096", *output))
+        == 2
+    )
     assert "is a link" in capfd.readouterr().err
     assert contents(tmp_path) == before
 
@@ -593,7 +600,10 @@ def test_nothing_is_deleted_through_a_link(folder, capfd):
     (folder / "tensorboard").symlink_to(victim)
     before = contents(folder.parent)
     output = "--output", str(folder), "--overwrite"
-    assert cli.main(("train", "CartPole-v1", "--total-timesteps", "4096", *output)) == 2
+    assert (
+        entry_point.main(("train", "CartPole-v1", "--total-timesteps", "4096", *output))
+        == 2
+    )
     assert "is a link" in capfd.readouterr().err
     assert contents(folder.parent) == before
 

@@ -19,9 +19,14 @@ import xarray
 from jax.experimental import multihost_utils
 
 import purejaxppo as ppo
-from purejaxppo import cli
-from purejaxppo.commands import machine, roll_call
-from purejaxppo.study import Means, Study, hosts, plans, running, sharding, store
+from purejaxppo.cli import devices as machine
+from purejaxppo.cli import entry_point, rendezvous
+from purejaxppo.study import Means, Study
+from purejaxppo.study import study as running
+from purejaxppo.study.devices import processes as hosts
+from purejaxppo.study.devices import sharding
+from purejaxppo.study.execution import plans
+from purejaxppo.study.storage import files
 from tests import children
 
 ROOT = Path(__file__).parents[1]
@@ -37,8 +42,8 @@ import jax, os, sys
 initialize = jax.distributed.initialize
 jax.distributed.initialize = lambda *given: initialize(
     *given, heartbeat_timeout_seconds=10, shutdown_timeout_seconds=20)
-from purejaxppo import cli
-from purejaxppo.commands import progress
+from purejaxppo.cli import entry_point as cli
+from purejaxppo.cli import progress_bars as progress
 show = progress.StudyProgress.show
 def die(self, status):
     show(self, status)
@@ -50,7 +55,7 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 SHORT_OF_MEMORY = """
-from purejaxppo.study import programs
+from purejaxppo.study.execution import programs
 compile_programs = programs.compile_programs
 class Small:
     def __init__(self, found):
@@ -136,16 +141,16 @@ def test_two_processes_equal_one_also_when_one_has_died(tmp_path):
     assert alone.returncode == 0, output
     codes, outputs = together(*OPTIONS, "--output", str(two), dies=1)
     assert codes[1] == -9 and 0 not in codes, outputs
-    assert store.read_environment(two)["status"] == "incomplete"
+    assert files.read_environment(two)["status"] == "incomplete"
     assert list(two.glob("chunks/0-0-4/0*")), outputs
     codes, outputs = together("resume", str(two))
     assert codes == [0, 0], outputs
     assert "Study in" in outputs[0] and "Study in" not in outputs[1]
-    xarray.testing.assert_identical(store.read_results(one), store.read_results(two))
+    xarray.testing.assert_identical(files.read_results(one), files.read_results(two))
     jax.tree.map(
         np.testing.assert_array_equal,
-        store.read_tree(one / "parameters" / "0"),
-        store.read_tree(two / "parameters" / "0"),
+        files.read_tree(one / "parameters" / "0"),
+        files.read_tree(two / "parameters" / "0"),
     )
 
 
@@ -168,7 +173,7 @@ def test_what_happens_to_one_of_two_processes_is_known_to_both(tmp_path):
     assert "purejaxppo: error: no more" in outputs[1]
     assert not any("stack trace" in output for output in outputs)
     assert time.monotonic() - began < 120
-    plan: Any = store.read_plan(output)
+    plan: Any = files.read_plan(output)
     assert plan["chunks"] == [[0, 0, 2, 2], [0, 2, 4, 2]]
     codes, outputs = together(
         *("resume", str(output)),
@@ -201,7 +206,7 @@ def roll_call_of(*given, limit=20.0) -> list[Any]:
 
     def call(numbers):
         try:
-            roll_call.call_roll(f"localhost:{port}", numbers[0], numbers[1], limit)
+            rendezvous.call_roll(f"localhost:{port}", numbers[0], numbers[1], limit)
         except ValueError as error:
             return str(error)
         return None
@@ -247,10 +252,10 @@ def test_a_port_that_is_taken_and_who_is_none_of_ours():
         port = other.getsockname()[1]
         message = rf"^Expected port {port} to be free .* Address already in use\.$"
         with pytest.raises(ValueError, match=message):
-            roll_call.call_roll(f"localhost:{port}", 2, 0)
+            rendezvous.call_roll(f"localhost:{port}", 2, 0)
     with ThreadPoolExecutor(1) as pool:
         port = free_port()
-        first = pool.submit(roll_call.call_roll, f"localhost:{port}", 2, 0, 20.0)
+        first = pool.submit(rendezvous.call_roll, f"localhost:{port}", 2, 0, 20.0)
         while True:
             try:
                 stranger = socket.create_connection(("localhost", port), timeout=1)
@@ -259,7 +264,7 @@ def test_a_port_that_is_taken_and_who_is_none_of_ours():
                 time.sleep(0.01)
         with stranger:
             stranger.sendall(b"GET / HTTP/1.1\r\n")
-            roll_call.call_roll(f"localhost:{port}", 2, 1, 20.0)
+            rendezvous.call_roll(f"localhost:{port}", 2, 1, 20.0)
         assert first.result() is None
 
 
@@ -412,7 +417,7 @@ def test_hosts_that_are_told_in_part_are_one_line(given, message):
 def test_more_devices_a_run_than_there_are(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(machine, "use_this_machine", lambda: None)
     given = "--output", str(tmp_path / "study"), "--devices-per-run", "64"
-    assert cli.main((*OPTIONS, *given)) == 2
+    assert entry_point.main((*OPTIONS, *given)) == 2
     assert (
         "purejaxppo: error: Expected devices_per_run to be at most "
         f"{jax.device_count()}, the number of devices, got 64."

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from purejaxppo.initializers import (
+from purejaxppo.networks.actor_critic import ACTIVATIONS
+from purejaxppo.networks.initializers import (
     GAINS,
     activation_gain,
     kaiming,
@@ -22,7 +23,6 @@ from purejaxppo.initializers import (
     orthonormal_columns,
     xavier,
 )
-from purejaxppo.networks import ACTIVATIONS
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (128, 16), (4, 64), (1, 5), (5, 1)])

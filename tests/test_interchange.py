@@ -30,20 +30,19 @@ from tensorboard.plugins.scalar.metadata import create_summary_metadata
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
-from purejaxppo import cli
-from purejaxppo.commands import machine
-from purejaxppo.interchange import (
+from purejaxppo.cli import devices, entry_point
+from purejaxppo.reliability.runs import Runs
+from purejaxppo.results import (
     ReadingWarning,
+    common_grid,
     final_scores,
     from_scores,
-    gathering,
     read,
     read_study,
     read_tensorboard,
     write,
 )
-from purejaxppo.reliability.records import Runs
-from purejaxppo.study import store
+from purejaxppo.study.storage import files
 
 NAN = np.nan
 
@@ -182,7 +181,7 @@ def test_bins_agree_with_their_definition(points):
     rng = np.random.default_rng(points)
     steps, values = np.arange(1, 51), rng.normal(size=50)
     runs, name = np.zeros(50, int), ("ppo", "Hop")
-    record = gathering.gather(name, runs, steps, values, np.array([0]), points)
+    record = common_grid.gather(name, runs, steps, values, np.array([0]), points)
     grid, [curve] = record.env_steps, record.curves
     bins = [[] for _ in range(points)]
     for step, value in zip(steps, values, strict=True):
@@ -542,7 +541,7 @@ def test_the_extras_that_messages_name_are_there():
 
 
 def test_a_union_that_does_not_fit_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr(gathering, "LARGEST", 3)
+    monkeypatch.setattr(common_grid, "LARGEST", 3)
     path = table(tmp_path / "a.csv", HEADER + "ppo,Hop,1,1,1\nppo,Hop,2,2,1\n")
     message = (
         "Expected the curves of ppo on Hop to hold 3 values at most, got 2 runs x 2 "
@@ -565,8 +564,8 @@ def study(tmp_path_factory):
         *("--evaluation.every", "2", "--output", str(output)),
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(machine, "use_this_machine", lambda: None)
-        assert cli.main(arguments) == 0
+        patch.setattr(devices, "use_this_machine", lambda: None)
+        assert entry_point.main(arguments) == 0
     return output
 
 
@@ -585,14 +584,14 @@ def evaluated(study):
             coords={"seed": ("run", np.array(seeds))},
             attrs={"env": "CartPole-v1"},
         )
-        store.write_evaluation(study, dataset)
+        files.write_evaluation(study, dataset)
 
     yield study, write_evaluation
-    store.remove(study / "evaluation.zarr")
+    files.remove(study / "evaluation.zarr")
 
 
 def test_a_study_is_read(study):
-    results = store.read_results(study)
+    results = files.read_results(study)
     [record] = read(study)
     expected = Runs(
         "small",
@@ -635,18 +634,18 @@ def test_episodes_that_were_cut_are_told(evaluated):
     write_evaluation([4, 5, 6])
     cut = np.zeros((3, 5), bool)
     cut[1, :2] = True
-    whole = store.read_evaluation(study).assign(sampled_cut=(("run", "episode"), cut))
-    store.write_evaluation(study, whole)
+    whole = files.read_evaluation(study).assign(sampled_cut=(("run", "episode"), cut))
+    files.write_evaluation(study, whole)
     with pytest.warns(ReadingWarning, match="Cut: 2 of 15 episodes in "):
         [record] = read(study)
     np.testing.assert_array_equal(record.rollouts, np.full((3, 5), 2.0))
 
 
 def test_a_run_that_diverged_once_is_not_finite(study, tmp_path):
-    results = store.read_results(study)
+    results = files.read_results(study)
     results["finite"][1, 0] = False
-    store.write_results(tmp_path, results)
-    for name in (store.CONFIG, store.ENVIRONMENT):
+    files.write_results(tmp_path, results)
+    for name in (files.CONFIG, files.ENVIRONMENT):
         shutil.copy(study / name, tmp_path)
     [record] = read(tmp_path)
     assert isinstance(record.finite, np.ndarray)
@@ -672,13 +671,13 @@ def test_a_metric_that_was_not_recorded(study):
 def test_a_study_that_stopped_is_read_with_a_warning(study, tmp_path):
     copy = shutil.copytree(study, tmp_path / "stopped")
     more = {"num_updates": 9, "num_run_updates": 9, "run_updates": 2}
-    facts = store.read_environment(study) | {"status": "incomplete", **more}
-    (copy / store.ENVIRONMENT).write_text(json.dumps(facts))
+    facts = files.read_environment(study) | {"status": "incomplete", **more}
+    (copy / files.ENVIRONMENT).write_text(json.dumps(facts))
     message = rf"^Incomplete: the study in {copy} stopped after 2 of 9 updates\.$"
     with pytest.warns(ReadingWarning, match=message):
         [record] = read(copy)
     assert record.algorithm == "stopped"
-    store.remove(copy / store.RESULTS)
+    files.remove(copy / files.RESULTS)
     refuses(f"Expected a study with results in {copy}, found none.", read, copy)
 
 
@@ -1060,7 +1059,7 @@ def test_what_cannot_be_read_or_written(tmp_path):
 def test_nothing_heavy_is_imported():
     """What reads and writes files is loaded when it does."""
     heavy = "{'pandas', 'pyarrow', 'tensorboard', 'xarray', 'scipy.signal'}"
-    code = f"import sys, purejaxppo.interchange; assert not {heavy} & set(sys.modules)"
+    code = f"import sys, purejaxppo.results; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

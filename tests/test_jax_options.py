@@ -9,10 +9,10 @@ import pytest
 
 import purejaxppo as ppo
 from envs.probes import CountingParams
-from purejaxppo.checking import check_environment
-from purejaxppo.fields import flatten, replace
-from purejaxppo.losses import explained_variance
-from purejaxppo.markers import LEAST, show_missing
+from purejaxppo.algorithm.learning.loss_terms import explained_variance
+from purejaxppo.algorithm.markers import LEAST, show_missing
+from purejaxppo.checks import check_environment
+from purejaxppo.config.fields import flatten, replace
 from tests.techniques import (
     GROUPS,
     LEAVES,

@@ -8,7 +8,7 @@ import scipy.stats
 
 import purejaxppo as ppo
 from envs import gridworld, identity, masked, sequence
-from purejaxppo.fields import replace
+from purejaxppo.config.fields import replace
 
 pytestmark = pytest.mark.slow
 

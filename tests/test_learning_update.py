@@ -11,16 +11,16 @@ import pytest
 
 import purejaxppo as ppo
 from envs import probes
-from purejaxppo import techniques as t
-from purejaxppo.coefficients import init_adaptive
-from purejaxppo.critic_scale import init_critic_scale, value_map
-from purejaxppo.distributions import temper
-from purejaxppo.estimates import init_advantage_scale
-from purejaxppo.fields import replace
-from purejaxppo.learning import Batch, Learned, learn
-from purejaxppo.objectives import critic_loss
-from purejaxppo.parts import collecting_reset, entropy_target, make_parts
-from purejaxppo.rollouts import Transition
+from purejaxppo.algorithm.advantages.targets import init_advantage_scale
+from purejaxppo.algorithm.components import collecting_reset, entropy_target, make_parts
+from purejaxppo.algorithm.learning.objective import critic_loss
+from purejaxppo.algorithm.learning.schedules import init_adaptive
+from purejaxppo.algorithm.normalization.values import init_critic_scale, value_map
+from purejaxppo.algorithm.rollouts import Transition
+from purejaxppo.algorithm.update_step import Batch, Learned, learn
+from purejaxppo.config import techniques as t
+from purejaxppo.config.fields import replace
+from purejaxppo.networks.distributions import temper
 
 CONFIG = ppo.Config(
     total_timesteps=10 * 24,

@@ -17,8 +17,9 @@ import pandas as pd
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from purejaxppo.interchange import read_table, read_tensorboard
-from purejaxppo.loggers import (
+from purejaxppo.reliability import aggregates
+from purejaxppo.results import read_table, read_tensorboard
+from purejaxppo.study.loggers import (
     CSV,
     About,
     Logged,
@@ -30,8 +31,7 @@ from purejaxppo.loggers import (
     fan_out,
     make_loggers,
 )
-from purejaxppo.loggers.thinning import Thinning
-from purejaxppo.reliability import aggregates
+from purejaxppo.study.loggers.downsampling import Thinning
 
 NAN = np.nan
 BATCH = 32
@@ -157,7 +157,7 @@ def test_each_setting_of_a_grid_is_read_as_an_algorithm(tmp_path):
 def test_the_csv_does_not_depend_on_the_segments(tmp_path, monkeypatch):
     numbers, texts = metrics(), []
     for at_once, cuts in ((2**14, (0, 7)), (2**14, (0, 1, 3, 7)), (7, (0, 7))):
-        monkeypatch.setattr("purejaxppo.loggers.csv_files.ROWS_AT_ONCE", at_once)
+        monkeypatch.setattr("purejaxppo.study.loggers.csv_logger.ROWS_AT_ONCE", at_once)
         feed(CSV(), about(tmp_path), numbers, *cuts)
         texts.append((tmp_path / "metrics.csv").read_bytes())
     assert texts[0] == texts[1] == texts[2]
@@ -599,7 +599,7 @@ ELSEWHERE = """
 import sys
 from pathlib import Path
 import numpy as np
-from purejaxppo.loggers import About, Logged, WandB
+from purejaxppo.study.loggers import About, Logged, WandB
 
 output = Path(sys.argv[1])
 one, steps = np.ones(1, int), np.arange(1, 3)

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from purejaxppo import losses
+from purejaxppo.algorithm.learning import loss_terms
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def close(value, expected, **tolerance):
 )
 def test_clipped_surrogate_by_hand(ratio, advantage, expected):
     arrays = jnp.array([ratio]), jnp.array([advantage])
-    close(losses.clipped_surrogate(*arrays, jnp.float32(0.2)), expected)
+    close(loss_terms.clipped_surrogate(*arrays, jnp.float32(0.2)), expected)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_clipped_surrogate_by_hand(ratio, advantage, expected):
 )
 def test_clipping_stops_the_gradient_where_it_holds(ratio, advantage, moves):
     def loss(ratio):
-        return losses.clipped_surrogate(ratio, jnp.float32([advantage]), 0.2)
+        return loss_terms.clipped_surrogate(ratio, jnp.float32([advantage]), 0.2)
 
     assert bool(jax.grad(loss)(jnp.array([ratio]))[0] != 0) is moves
 
@@ -57,7 +57,7 @@ def test_at_ratio_1_the_gradient_is_the_policy_gradient(key):
 
     def surrogate(new):
         ratio = jnp.exp(log_prob(new) - log_prob(logits))
-        return losses.clipped_surrogate(ratio, advantage, 0.2)
+        return loss_terms.clipped_surrogate(ratio, advantage, 0.2)
 
     expected = jax.grad(lambda x: -(log_prob(x) * advantage).mean())(logits)
     close(jax.grad(surrogate)(logits), expected, atol=1e-7)
@@ -66,16 +66,18 @@ def test_at_ratio_1_the_gradient_is_the_policy_gradient(key):
 def test_clipping_is_inert_at_a_huge_epsilon(key):
     ratio = jnp.exp(jax.random.normal(key, (64,)))
     advantage = jax.random.normal(jax.random.fold_in(key, 1), (64,))
-    value = losses.clipped_surrogate(ratio, advantage, 1e9)
+    value = loss_terms.clipped_surrogate(ratio, advantage, 1e9)
     close(value, -(ratio * advantage).mean())
-    close(losses.surrogate(ratio, advantage), value)
-    close(losses.clipped_surrogate(ratio, advantage, 1e9, 1e9), value)
+    close(loss_terms.surrogate(ratio, advantage), value)
+    close(loss_terms.clipped_surrogate(ratio, advantage, 1e9, 1e9), value)
     old = jnp.zeros(64)
-    free = losses.value_loss(ratio, old, advantage)
+    free = loss_terms.value_loss(ratio, old, advantage)
     for mode in ("max", "clipped", "error"):
-        clipped = losses.value_loss(ratio, old, advantage, clip_eps=1e9, clip_mode=mode)
+        clipped = loss_terms.value_loss(
+            ratio, old, advantage, clip_eps=1e9, clip_mode=mode
+        )
         close(clipped, free)
-    assert losses.clip_fraction(ratio, 1e9) == 0
+    assert loss_terms.clip_fraction(ratio, 1e9) == 0
 
 
 @pytest.mark.parametrize("advantage", [1.0, -1.0, 0.0])
@@ -91,7 +93,7 @@ def test_dual_clip_by_hand(ratio, advantage):
         (5.0, -1.0): -3.0,
     }
     arrays = jnp.array([ratio]), jnp.array([advantage])
-    loss = jax.jit(losses.clipped_surrogate)(*arrays, 0.2, jnp.float32(3))
+    loss = jax.jit(loss_terms.clipped_surrogate)(*arrays, 0.2, jnp.float32(3))
     close(loss, -gains.get((ratio, advantage), 0.0))
 
 
@@ -102,13 +104,13 @@ def test_dual_clip_by_hand(ratio, advantage):
 def test_dual_clip_stops_only_huge_ratios_of_bad_actions(ratio, advantage, moves):
     # Without its gate A < 0 the loss is −cA for every A > 0, and nothing moves.
     def loss(ratio):
-        return losses.clipped_surrogate(ratio, jnp.float32([advantage]), 0.2, 3.0)
+        return loss_terms.clipped_surrogate(ratio, jnp.float32([advantage]), 0.2, 3.0)
 
     assert bool(jax.grad(loss)(jnp.float32([ratio]))[0] != 0) is moves
 
 
 def test_surrogate_by_hand():
-    close(losses.surrogate(jnp.array([5.0, 0.5]), jnp.array([1.0, -2.0])), -2)
+    close(loss_terms.surrogate(jnp.array([5.0, 0.5]), jnp.array([1.0, -2.0])), -2)
 
 
 # V_old + clip(V − V_old, ±.2), and the squared errors before and after the clip:
@@ -125,9 +127,9 @@ def test_clipped_value_loss_by_hand(mode):
     value, old, target = jnp.array([[1.5, 0.7, 1.1], [1.0] * 3, [2.0] * 3])
     for i, expected in enumerate(CLIPS[mode]):
         one = (x[i : i + 1] for x in (value, old, target))
-        loss = losses.value_loss(*one, clip_eps=jnp.float32(0.2), clip_mode=mode)
+        loss = loss_terms.value_loss(*one, clip_eps=jnp.float32(0.2), clip_mode=mode)
         close(loss, expected / 2)
-    loss = losses.value_loss(value, old, target, clip_eps=0.2, clip_mode=mode)
+    loss = loss_terms.value_loss(value, old, target, clip_eps=0.2, clip_mode=mode)
     close(loss, np.mean(CLIPS[mode]) / 2)
 
 
@@ -137,7 +139,9 @@ def test_clip_modes_differ_in_where_the_critic_still_learns():
 
     def moves(mode):
         def loss(value):
-            return losses.value_loss(value, old, target, clip_eps=0.2, clip_mode=mode)
+            return loss_terms.value_loss(
+                value, old, target, clip_eps=0.2, clip_mode=mode
+            )
 
         return (jax.grad(loss)(value) != 0).tolist()
 
@@ -147,7 +151,7 @@ def test_clip_modes_differ_in_where_the_critic_still_learns():
 
 def test_value_loss_has_a_half_and_a_square():
     value, target = jnp.array([1.0, 2.0]), jnp.array([4.0, 2.0])
-    close(losses.value_loss(value, value, target), 9 / 4)
+    close(loss_terms.value_loss(value, value, target), 9 / 4)
 
 
 @pytest.mark.parametrize("delta", [0.5, 2.0])
@@ -155,7 +159,7 @@ def test_huber_is_optax_s(key, delta):
     value, target = jax.random.normal(key, (2, 50)) * 3
 
     def loss(value):
-        return losses.value_loss(value, value, target, huber=jnp.float32(delta))
+        return loss_terms.value_loss(value, value, target, huber=jnp.float32(delta))
 
     def oracle(value):
         return optax.losses.huber_loss(value, target, delta=delta).mean()
@@ -169,7 +173,7 @@ def test_huber_works_inside_every_clip():
     # |d| = 2, δ = 1: e = 2 · 2 − 1 = 3; after the clip |d| = 2.8, e = 4.6
     arrays = jnp.array([3.0]), jnp.array([2.0]), jnp.array([5.0])
     for mode, expected in {"max": 4.6, "clipped": 4.6, "error": 0.2}.items():
-        loss = losses.value_loss(*arrays, clip_eps=0.2, clip_mode=mode, huber=1.0)
+        loss = loss_terms.value_loss(*arrays, clip_eps=0.2, clip_mode=mode, huber=1.0)
         close(loss, expected / 2)
 
 
@@ -179,7 +183,7 @@ def test_a_target_that_holds_the_value_itself_teaches_nothing():
 
     def loss(value, stop):
         target = stop(value + advantage)
-        return losses.value_loss(value, value, target)
+        return loss_terms.value_loss(value, value, target)
 
     assert (jax.grad(loss)(value, lambda x: x) == 0).all()
     close(jax.grad(loss)(value, jax.lax.stop_gradient), -advantage / 2)
@@ -187,33 +191,33 @@ def test_a_target_that_holds_the_value_itself_teaches_nothing():
 
 def test_an_unknown_clip_mode_is_refused():
     with pytest.raises(ValueError, match="'both'"):
-        losses.value_loss(*[jnp.ones(2)] * 3, clip_mode="both")
+        loss_terms.value_loss(*[jnp.ones(2)] * 3, clip_mode="both")
 
 
 def test_estimators_of_the_kl_by_hand():
     log_ratio = jnp.log(jnp.array([2.0, 0.5, 2.0, 1.0]))
     log_2 = np.log(2)
-    close(losses.kl_k1(log_ratio), -log_2 / 4)
-    close(losses.kl_k2(log_ratio), 3 * log_2**2 / 8)
+    close(loss_terms.kl_k1(log_ratio), -log_2 / 4)
+    close(loss_terms.kl_k2(log_ratio), 3 * log_2**2 / 8)
     # ρ − 1: 1, −½, 1, 0
-    close(losses.approximate_kl(log_ratio), (1.5 - log_2) / 4)
+    close(loss_terms.approximate_kl(log_ratio), (1.5 - log_2) / 4)
 
 
 def test_estimators_of_the_kl_agree_on_close_policies(key):
     # old = N(0, 1), new = N(.1, 1): KL = .005, and k2 is exact to second order
     x = jax.random.normal(key, (400_000,))
     log_ratio = 0.1 * x - 0.005
-    close(losses.kl_k1(log_ratio), 0.005, atol=4 * 0.1 / 400_000**0.5, rtol=0)
-    close(losses.kl_k2(log_ratio), 0.005, rtol=0.02)
-    close(losses.approximate_kl(log_ratio), 0.005, rtol=0.02)
+    close(loss_terms.kl_k1(log_ratio), 0.005, atol=4 * 0.1 / 400_000**0.5, rtol=0)
+    close(loss_terms.kl_k2(log_ratio), 0.005, rtol=0.02)
+    close(loss_terms.approximate_kl(log_ratio), 0.005, rtol=0.02)
 
 
 def test_approximate_kl_is_never_negative(key):
     log_ratio = (
         jax.random.normal(key, (1000, 1)) * jnp.geomspace(1e-4, 3, 1000)[:, None]
     )
-    assert (jax.vmap(losses.approximate_kl)(log_ratio) >= 0).all()
-    assert losses.approximate_kl(jnp.zeros(5)) == 0
+    assert (jax.vmap(loss_terms.approximate_kl)(log_ratio) >= 0).all()
+    assert loss_terms.approximate_kl(jnp.zeros(5)) == 0
 
 
 def test_approximate_kl_has_the_true_kl_as_its_mean(key):
@@ -222,55 +226,57 @@ def test_approximate_kl_has_the_true_kl_as_its_mean(key):
     x = jax.random.normal(key, (400_000,))
     log_ratio = -(((x - mean) / std) ** 2) / 2 - jnp.log(std) + x**2 / 2
     kl = np.log(std) + (1 + mean**2) / (2 * std**2) - 0.5
-    close(losses.approximate_kl(log_ratio), kl, rtol=0.02)
+    close(loss_terms.approximate_kl(log_ratio), kl, rtol=0.02)
 
 
 def test_clip_fraction_by_hand():
     ratio = jnp.array([1.0, 1.1, 1.3, 0.7])
-    assert losses.clip_fraction(ratio, jnp.float32(0.2)) == 0.5
+    assert loss_terms.clip_fraction(ratio, jnp.float32(0.2)) == 0.5
 
 
 def test_explained_variance():
     target = jnp.array([1.0, 2.0, 3.0])
-    close(losses.explained_variance(target, target), 1)
-    close(losses.explained_variance(target + 7, target), 1)
-    close(losses.explained_variance(jnp.zeros(3), target), 0)
-    close(losses.explained_variance(-target, target), -3)
-    assert jnp.isnan(losses.explained_variance(target, jnp.ones(3)))
+    close(loss_terms.explained_variance(target, target), 1)
+    close(loss_terms.explained_variance(target + 7, target), 1)
+    close(loss_terms.explained_variance(jnp.zeros(3), target), 0)
+    close(loss_terms.explained_variance(-target, target), -3)
+    assert jnp.isnan(loss_terms.explained_variance(target, jnp.ones(3)))
 
 
 def test_bounds_loss_by_hand():
     # Beyond 1.1: .1 and −.9 in the first sample, nothing in the second
     mu = jnp.array([[1.2, -2.0], [1.1, -0.3]])
-    close(losses.bounds_loss(mu, jnp.float32(1.1)), (0.01 + 0.81) / 2)
-    grad = jax.grad(losses.bounds_loss)(mu, 1.1)
+    close(loss_terms.bounds_loss(mu, jnp.float32(1.1)), (0.01 + 0.81) / 2)
+    grad = jax.grad(loss_terms.bounds_loss)(mu, 1.1)
     close(grad, [[0.1, -0.9], [0, 0]], atol=1e-6)
-    close(losses.mean_regularization(mu), (1.44 + 4 + 1.21 + 0.09) / 2)
-    close(losses.bounds_loss(mu, 0.0), losses.mean_regularization(mu))
+    close(loss_terms.mean_regularization(mu), (1.44 + 4 + 1.21 + 0.09) / 2)
+    close(loss_terms.bounds_loss(mu, 0.0), loss_terms.mean_regularization(mu))
 
 
 WEIGHTED: dict[str, Any] = {
-    "mean": lambda x, y, z, w: losses.mean(x, w),
-    "surrogate": lambda x, y, z, w: losses.surrogate(x, y, w),
-    "clipped": lambda x, y, z, w: losses.clipped_surrogate(x, y, 0.2, weight=w),
-    "dual": lambda x, y, z, w: losses.clipped_surrogate(x, y, 0.2, 3.0, w),
-    "value": lambda x, y, z, w: losses.value_loss(x, y, z, weight=w),
-    "value max": lambda x, y, z, w: losses.value_loss(x, y, z, clip_eps=0.2, weight=w),
-    "value clipped": lambda x, y, z, w: losses.value_loss(
+    "mean": lambda x, y, z, w: loss_terms.mean(x, w),
+    "surrogate": lambda x, y, z, w: loss_terms.surrogate(x, y, w),
+    "clipped": lambda x, y, z, w: loss_terms.clipped_surrogate(x, y, 0.2, weight=w),
+    "dual": lambda x, y, z, w: loss_terms.clipped_surrogate(x, y, 0.2, 3.0, w),
+    "value": lambda x, y, z, w: loss_terms.value_loss(x, y, z, weight=w),
+    "value max": lambda x, y, z, w: loss_terms.value_loss(
+        x, y, z, clip_eps=0.2, weight=w
+    ),
+    "value clipped": lambda x, y, z, w: loss_terms.value_loss(
         x, y, z, clip_eps=0.2, clip_mode="clipped", weight=w
     ),
-    "value error": lambda x, y, z, w: losses.value_loss(
+    "value error": lambda x, y, z, w: loss_terms.value_loss(
         x, y, z, clip_eps=0.2, clip_mode="error", huber=0.1, weight=w
     ),
-    "k1": lambda x, y, z, w: losses.kl_k1(x, w),
-    "k2": lambda x, y, z, w: losses.kl_k2(x, w),
-    "k3": lambda x, y, z, w: losses.approximate_kl(x, w),
-    "bounds": lambda x, y, z, w: losses.bounds_loss(
+    "k1": lambda x, y, z, w: loss_terms.kl_k1(x, w),
+    "k2": lambda x, y, z, w: loss_terms.kl_k2(x, w),
+    "k3": lambda x, y, z, w: loss_terms.approximate_kl(x, w),
+    "bounds": lambda x, y, z, w: loss_terms.bounds_loss(
         jnp.stack([x, y, z], -1), 0.5, weight=w
     ),
-    "pull": lambda x, y, z, w: losses.mean_regularization(jnp.stack([x, y], -1), w),
-    "clip fraction": lambda x, y, z, w: losses.clip_fraction(x, 0.5, w),
-    "explained": lambda x, y, z, w: losses.explained_variance(x, y, w),
+    "pull": lambda x, y, z, w: loss_terms.mean_regularization(jnp.stack([x, y], -1), w),
+    "clip fraction": lambda x, y, z, w: loss_terms.clip_fraction(x, 0.5, w),
+    "explained": lambda x, y, z, w: loss_terms.explained_variance(x, y, w),
 }
 
 
@@ -296,7 +302,7 @@ def test_no_sample_left_is_0_and_moves_nothing(key, name):
 
 def test_weights_of_another_shape_are_refused():
     with pytest.raises(AssertionError):
-        losses.mean(jnp.ones((4, 3)), jnp.ones((4, 1)))
+        loss_terms.mean(jnp.ones((4, 3)), jnp.ones((4, 1)))
 
 
 def plain_clipped_surrogate(ratio, advantage, clip_eps):
@@ -311,23 +317,28 @@ def plain_value_loss(value, old_value, target, clip_eps):
 
 
 OFF: dict[str, Any] = {
-    "clipped": (losses.clipped_surrogate, plain_clipped_surrogate, 2, (0.2,)),
-    "value": (losses.value_loss, lambda v, o, r: 0.5 * jnp.square(v - r).mean(), 3, ()),
+    "clipped": (loss_terms.clipped_surrogate, plain_clipped_surrogate, 2, (0.2,)),
+    "value": (
+        loss_terms.value_loss,
+        lambda v, o, r: 0.5 * jnp.square(v - r).mean(),
+        3,
+        (),
+    ),
     "value max": (
-        lambda v, o, r, e: losses.value_loss(v, o, r, clip_eps=e),
+        lambda v, o, r, e: loss_terms.value_loss(v, o, r, clip_eps=e),
         plain_value_loss,
         3,
         (0.2,),
     ),
-    "k3": (losses.approximate_kl, lambda x: (jnp.expm1(x) - x).mean(), 1, ()),
+    "k3": (loss_terms.approximate_kl, lambda x: (jnp.expm1(x) - x).mean(), 1, ()),
     "clip fraction": (
-        losses.clip_fraction,
+        loss_terms.clip_fraction,
         lambda x, e: (jnp.abs(x - 1) > e).mean(dtype=jnp.float32),
         1,
         (0.2,),
     ),
     "explained": (
-        losses.explained_variance,
+        loss_terms.explained_variance,
         lambda v, r: jnp.where(r.var() > 0, 1 - (r - v).var() / r.var(), jnp.nan),
         2,
         (),

@@ -11,12 +11,12 @@ import pytest
 
 import purejaxppo as ppo
 from envs.probes import CountingParams, Cut
-from purejaxppo import sequences
-from purejaxppo import techniques as t
-from purejaxppo.fields import replace
-from purejaxppo.learning import Batch, foresee
-from purejaxppo.parts import make_parts
-from purejaxppo.rollouts import Transition
+from purejaxppo.algorithm.components import make_parts
+from purejaxppo.algorithm.learning import sequences
+from purejaxppo.algorithm.rollouts import Transition
+from purejaxppo.algorithm.update_step import Batch, foresee
+from purejaxppo.config import techniques as t
+from purejaxppo.config.fields import replace
 
 jit = partial(jax.jit, compiler_options={"xla_cpu_use_fusion_emitters": False})
 """Compiles in a third of the time, for programs that run for milliseconds."""
@@ -84,7 +84,7 @@ def test_the_first_ratio_is_one_across_ends_of_episodes(changes):
 
 def test_a_memory_reset_one_step_late_would_show(monkeypatch):
     late = lambda done: jnp.concatenate([jnp.zeros_like(done[:2]), done[:-2]])  # noqa: E731
-    monkeypatch.setattr("purejaxppo.learning.starts", late)
+    monkeypatch.setattr("purejaxppo.algorithm.update_step.starts", late)
     metrics = train({"learning_rate": 0.1}).metrics
     assert np.abs(np.asarray(metrics.ratio_max) - 1).max() > 1e-3
 
@@ -270,7 +270,7 @@ def test_techniques_go_with_a_memory(changes):
 
 
 def test_each_sequence_is_learned_from_once_an_epoch():
-    from purejaxppo.updates import sequence_rows
+    from purejaxppo.algorithm.learning.epochs import sequence_rows
 
     config = replace(
         TINY, {"sequence_length": 4, "num_minibatches": 4, "num_epochs": 3}

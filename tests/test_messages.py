@@ -9,21 +9,21 @@ from pathlib import Path
 import pytest
 
 import purejaxppo
-from purejaxppo import cli
-from purejaxppo.commands import machine
-from purejaxppo.commands.planning import describe_rounding
-from purejaxppo.config import Config
-from purejaxppo.fields import replace
-from purejaxppo.interchange import FORMATS
+from purejaxppo.cli import devices, entry_point
+from purejaxppo.cli.plan_table import describe_rounding
+from purejaxppo.config.config import Config
+from purejaxppo.config.fields import replace
 from purejaxppo.reliability.caveats import NO_ROLLOUTS
-from purejaxppo.reporting.pages import with_advice
+from purejaxppo.reporting.html_pages import with_advice
 from purejaxppo.reporting.sources import Source
+from purejaxppo.results import FORMATS
 from purejaxppo.study import Status, Study
 
 ROOT = Path(purejaxppo.__file__).parent
 DOCUMENTS = [ROOT.parent / "README.md", *sorted((ROOT.parent / "docs").glob("*.md"))]
 HAS = {
-    name: cli.options_of(kind) | {"help"} for name, (kind, _) in cli.COMMANDS.items()
+    name: entry_point.options_of(kind) | {"help"}
+    for name, (kind, _) in entry_point.COMMANDS.items()
 }
 HAS["tune"].add("rungs")  # Another name of num_rungs.
 
@@ -150,8 +150,8 @@ NEWCOMER = [
 )
 def test_a_newcomer_reads_one_line(line, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(machine, "use_this_machine", lambda: None)
-    assert cli.main(shlex.split(line)) == 2
+    monkeypatch.setattr(devices, "use_this_machine", lambda: None)
+    assert entry_point.main(shlex.split(line)) == 2
     shown = capsys.readouterr()
     assert shown.out == "" and shown.err.count("\n") == 1
     assert shown.err.startswith(f"purejaxppo: error: {message}")
@@ -186,17 +186,17 @@ def test_it_is_said_once_and_not_where_nothing_is_trained(
         on_status(Status(1, 1, 1, seconds=1.0))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(machine, "use_this_machine", lambda: None)
+    monkeypatch.setattr(devices, "use_this_machine", lambda: None)
     monkeypatch.setattr(Study, "run", run)
     output = tmp_path / "my study"
     command = ("sweep" if grid else "train", "CartPole-v1", "--output", str(output))
     steps = ("--total-timesteps", "1000")
-    assert cli.main((*command, *grid, *steps)) == 130
+    assert entry_point.main((*command, *grid, *steps)) == 130
     shown = capsys.readouterr()
     assert shown.out.count("each run trains 512 steps") == 1
     told = f"Stopped; `purejaxppo resume '{output}'` goes on.\n"
     assert shown.err == told
-    assert cli.main((*command, *grid, *steps, "--memory-gib", "0")) == 2
+    assert entry_point.main((*command, *grid, *steps, "--memory-gib", "0")) == 2
     assert capsys.readouterr().out == ""
 
 
@@ -213,6 +213,6 @@ def test_only_what_can_be_evaluated_is_said_to_be():
 def test_help_is_a_command_too(capsys):
     for arguments in (["help"], ["--help"], ["help", "check"]):
         with pytest.raises(SystemExit) as leave:
-            cli.main(arguments)
+            entry_point.main(arguments)
         assert leave.value.code == 0
         assert "purejaxppo" in capsys.readouterr().out

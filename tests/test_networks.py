@@ -12,11 +12,16 @@ import pytest
 
 import purejaxppo as ppo
 from envs import probes
-from purejaxppo.distributions import Sigma
-from purejaxppo.encoders import make_encoder
-from purejaxppo.initializers import SCHEMES, activation_gain, normals, orthogonal
-from purejaxppo.networks import ACTIVATIONS
-from purejaxppo.weights import draw_kernels
+from purejaxppo.networks.actor_critic import ACTIVATIONS
+from purejaxppo.networks.distributions import Sigma
+from purejaxppo.networks.encoders import make_encoder
+from purejaxppo.networks.initializers import (
+    SCHEMES,
+    activation_gain,
+    normals,
+    orthogonal,
+)
+from purejaxppo.networks.parameters import draw_kernels
 
 BOX = gymnasium.spaces.Box(-1, 1, (3, 2), np.float32)
 CONFIG = ppo.Config(

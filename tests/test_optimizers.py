@@ -9,10 +9,14 @@ import numpy as np
 import optax
 import pytest
 
-from purejaxppo import optimizers
-from purejaxppo.gradients import clip_by_momentum, clip_by_norm, ignore_by_norm
-from purejaxppo.study.hosts import named
-from purejaxppo.study.store import read_tree, write_tree
+from purejaxppo.algorithm.learning import optimizers
+from purejaxppo.algorithm.learning.gradient_clipping import (
+    clip_by_momentum,
+    clip_by_norm,
+    ignore_by_norm,
+)
+from purejaxppo.study.devices.processes import named
+from purejaxppo.study.storage.files import read_tree, write_tree
 
 LABELS = {"torso": "shared", "pi": "actor", "log_std": "actor", "v": "critic"}
 EPS = {"shared": 1e-5, "actor": 1e-8, "critic": 1e-6}

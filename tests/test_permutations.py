@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from purejaxppo import Config
-from purejaxppo.permutations import balanced_factor, draw_permutations
-from purejaxppo.updates import minibatch_rows
+from purejaxppo.algorithm.learning.epochs import minibatch_rows
+from purejaxppo.algorithm.learning.minibatches import balanced_factor, draw_permutations
 
 SIZES = [1, 2, 3, 4, 6, 7, 12, 13, 97, 100, 128, 194, 360, 512, 1000, 1009, 2048, 3000]
 

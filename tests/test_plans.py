@@ -11,11 +11,20 @@ import xarray
 
 import purejaxppo as ppo
 from envs import probes
-from purejaxppo.study import Means, Study, plans
-from purejaxppo.study import programs as programs_room
-from purejaxppo.study.plans import GIB, Chunk, Need, Plan, cut, device_limit, fitting
-from purejaxppo.study.segments import Programs
-from purejaxppo.study.sharding import AXIS, at_most
+from purejaxppo.study import Means, Study
+from purejaxppo.study.devices.sharding import AXIS, at_most
+from purejaxppo.study.execution import plans
+from purejaxppo.study.execution import programs as programs_room
+from purejaxppo.study.execution.plans import (
+    GIB,
+    Chunk,
+    Need,
+    Plan,
+    cut,
+    device_limit,
+    fitting,
+)
+from purejaxppo.study.execution.segments import Programs
 
 CONFIG = ppo.Config(
     total_timesteps=96,

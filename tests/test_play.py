@@ -14,8 +14,9 @@ from PIL import Image, ImageSequence
 from scipy.stats import ks_2samp
 
 import purejaxppo as ppo
-from purejaxppo.commands.exports import Play, run_play
-from purejaxppo.exporting import (
+from purejaxppo.cli.export import Play, run_play
+from purejaxppo.environments.wrappers import FrameStack
+from purejaxppo.export import (
     COUNTERPARTS,
     export_policy,
     export_study,
@@ -25,8 +26,7 @@ from purejaxppo.exporting import (
     read_policy,
     write_gif,
 )
-from purejaxppo.exporting.counterparts import make_real
-from purejaxppo.wrappers import FrameStack
+from purejaxppo.export.gymnasium_ids import make_real
 from tests.policies import leave, untrained
 
 
@@ -326,7 +326,7 @@ def test_play_says_what_came_of_it(exported, tmp_path, capsys):
 
 def test_a_gif_that_cannot_be_written_is_told_first(exported, tmp_path, monkeypatch):
     folder, _ = exported
-    monkeypatch.delattr("purejaxppo.commands.exports.play")
+    monkeypatch.delattr("purejaxppo.cli.export.play")
     command = Play(folder / "policy", output=tmp_path / "nowhere" / "x.gif")
     assert fails(run_play, command) == (
         f"Expected output {command.output} to be writable: No such file or directory."

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.text import Text
 
 from purejaxppo.reliability import Interval, plots
-from purejaxppo.reliability.plots.table import PLACES
+from purejaxppo.reliability.plots.risk_panels import PLACES
 
 NAN = np.nan
 STEPS = np.arange(1, 31) * 1e4
@@ -223,10 +223,13 @@ def lightness_and_hue(linear):
 def test_numbers_are_read_on_every_ground():
     from matplotlib.colors import to_rgb
 
-    from purejaxppo.reliability.plots import heat
+    from purejaxppo.reliability.plots import improvement_matrix
 
     for value in np.linspace(0, 1, 101):
-        pair = [heat.COLORS(value)[:3], to_rgb(heat._ink_on(value))]
-        low, high = sorted(heat._luminance(color) for color in pair)
+        pair = [
+            improvement_matrix.COLORS(value)[:3],
+            to_rgb(improvement_matrix._ink_on(value)),
+        ]
+        low, high = sorted(improvement_matrix._luminance(color) for color in pair)
         # WCAG 2, level AA.
         assert (high + 0.05) / (low + 0.05) > 4.5

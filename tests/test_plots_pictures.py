@@ -11,11 +11,11 @@ from matplotlib.text import Annotation, Text
 
 from purejaxppo import reliability
 from purejaxppo.reliability import Interval, across_time, plots
-from purejaxppo.reliability.cells import HIGHER_IS_BETTER
+from purejaxppo.reliability.dispersion_and_risk import HIGHER_IS_BETTER
 from purejaxppo.reliability.plots import style
-from purejaxppo.reliability.plots.depths import marked
-from purejaxppo.reliability.plots.dots import jitter
-from purejaxppo.reliability.plots.table import PLACES
+from purejaxppo.reliability.plots.drawdown_panel import marked
+from purejaxppo.reliability.plots.risk_panels import PLACES
+from purejaxppo.reliability.plots.strip_plot import jitter
 
 NAN = np.nan
 STEPS = np.arange(1, 41) * 12_500.0

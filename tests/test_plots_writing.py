@@ -11,8 +11,8 @@ import pytest
 
 from purejaxppo.reliability import Interval, plots
 from purejaxppo.reliability.plots import style
-from purejaxppo.reliability.plots.ends import spread
-from purejaxppo.reliability.plots.words import (
+from purejaxppo.reliability.plots.line_labels import spread
+from purejaxppo.reliability.plots.tick_labels import (
     Numbers,
     names_that_fit,
     number,

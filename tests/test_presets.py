@@ -8,8 +8,8 @@ import pytest
 from gymnasium import spaces
 
 import purejaxppo as ppo
-from purejaxppo import presets
-from purejaxppo.fields import flatten, replace
+from purejaxppo.config import presets
+from purejaxppo.config.fields import flatten, replace
 
 MINIBATCHES_OF_64 = {"num_envs": 1, "batch_size": 2048, "minibatch_size": 64}
 TANH_64 = {

@@ -7,7 +7,7 @@ import pytest
 
 import purejaxppo as ppo
 from envs import probes
-from purejaxppo.fields import replace
+from purejaxppo.config.fields import replace
 
 CONFIG = ppo.Config(
     total_timesteps=150 * 16 * 10,

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import pytest
 
-from purejaxppo import Metrics, cli
-from purejaxppo.config import Config
-from purejaxppo.fields import leaves
+from purejaxppo import Metrics
+from purejaxppo.cli import entry_point
+from purejaxppo.config.config import Config
+from purejaxppo.config.fields import leaves
 from tests import children
 
 ROOT = Path(__file__).parents[1]
@@ -68,7 +69,7 @@ def run_shell(block, name, directory):
     for command in small(block.code).replace("\\\n", " ").splitlines():
         words = shlex.split(command, comments=True)
         if words and words[0] == "purejaxppo":
-            code = cli.main(words[1:])
+            code = entry_point.main(words[1:])
             assert code == 0, f"{name}:{block.line} failed: {command}"
         elif words:
             run_in_bash(command, f"{name}:{block.line}", directory)

@@ -12,8 +12,8 @@ import scipy.stats
 
 from purejaxppo import reliability
 from purejaxppo.reliability import Definition, Runs
-from purejaxppo.reliability.cells import FRAMES, HIGHER_IS_BETTER
-from purejaxppo.reliability.records import check_runs
+from purejaxppo.reliability.dispersion_and_risk import FRAMES, HIGHER_IS_BETTER
+from purejaxppo.reliability.runs import check_runs
 
 NAN = np.nan
 STEPS = 1000 * np.arange(1, 201)

@@ -10,8 +10,8 @@ import pytest
 import scipy.stats
 
 from purejaxppo import reliability
-from purejaxppo.reliability import comparisons
-from purejaxppo.reliability.comparisons import Contrast
+from purejaxppo.reliability import permutation_tests
+from purejaxppo.reliability.permutation_tests import Contrast
 
 NAN = np.nan
 
@@ -234,7 +234,7 @@ def test_chunks_are_all_permutations(monkeypatch):
 
     real = np.random.default_rng
     monkeypatch.setattr(np.random, "default_rng", Counting)
-    monkeypatch.setattr(comparisons, "CHUNK", 20)
+    monkeypatch.setattr(permutation_tests, "CHUNK", 20)
     reliability.permutation_test(0, X, Y, 50)
     assert sum(calls) == 2 * 50 and max(calls) <= 20
 
@@ -299,7 +299,7 @@ def test_bad_corrections():
         reliability.corrected([0.1], "holm")  # type: ignore[arg-type]
     message = "Expected correction to be one of bh, by, none, got 'holm'."
     assert str(error.value) == message
-    for correction in comparisons.CORRECTIONS:
+    for correction in permutation_tests.CORRECTIONS:
         with pytest.raises(ValueError) as error:
             reliability.corrected([0.1, 1.5], correction)
         assert str(error.value) == "Expected p_values to be in [0, 1], got 1.5."

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 
 from purejaxppo import reliability, reporting
-from purejaxppo.interchange import read_study, write
 from purejaxppo.reliability.analysis import Plan
-from purejaxppo.reliability.cells import FRAMES, HIGHER_IS_BETTER
-from purejaxppo.reliability.comparing import Comparison, compare
-from purejaxppo.reliability.comparisons import Power
-from purejaxppo.reliability.findings import SCORE, TAIL, Finding
+from purejaxppo.reliability.comparison import Comparison, compare
+from purejaxppo.reliability.dispersion_and_risk import FRAMES, HIGHER_IS_BETTER
+from purejaxppo.reliability.hypotheses import SCORE, TAIL, Finding
 from purejaxppo.reliability.intervals import Interval
-from purejaxppo.reliability.pairs import Pair
-from purejaxppo.reporting import sentences, words
-from purejaxppo.reporting.documents import plain
-from purejaxppo.reporting.pages import gathered
-from purejaxppo.reporting.settings import differences_table
-from purejaxppo.reporting.writing import references
+from purejaxppo.reliability.pairwise import Pair
+from purejaxppo.reliability.permutation_tests import Power
+from purejaxppo.reporting import conclusions, formatting
+from purejaxppo.reporting.config_tables import differences_table
+from purejaxppo.reporting.html_pages import gathered
+from purejaxppo.reporting.json_files import plain
+from purejaxppo.reporting.report_files import references
+from purejaxppo.results import read_study, write
 from tests import studies
 
 NAN = float("nan")
@@ -224,19 +224,22 @@ def test_tables_show_the_numbers_of_the_analysis(report, report_page):
     titles |= {"CVaR 25 %": "cvar", "optimality gap": "optimality_gap"}
     for title, name in titles.items():
         interval = part.analysis.aggregates[name]
-        assert shown[title] == [words.estimate(interval), words.ends(interval)]
+        assert shown[title] == [
+            formatting.estimate(interval),
+            formatting.ends(interval),
+        ]
     cells = {row[0]: row[1:] for row in report_page.rows("part0-table")[1:]}
-    assert list(cells) == [words.cell_title(name) for name in part.analysis.cells]
+    assert list(cells) == [formatting.cell_title(name) for name in part.analysis.cells]
     risk = part.analysis.cells["risk_across_runs"]
     end = Interval(*(np.asarray(x)[FRAMES.index("end")] for x in risk))
     assert cells["risk across runs"][2:] == [
-        " ".join(f"{words.estimate(end)}{words.ends(end)}".split()),
+        " ".join(f"{formatting.estimate(end)}{formatting.ends(end)}".split()),
         "",
         "24",
     ]
     runs = report_page.rows("part0-runs")
     assert [row[0] for row in runs[1:]] == [str(seed) for seed in range(3, 27)]
-    assert runs[1][1] == words.number(part.analysis.scores[0])
+    assert runs[1][1] == formatting.number(part.analysis.scores[0])
     assert {row[-1] for row in runs[1:]} == {"no"}
 
 
@@ -253,7 +256,7 @@ def test_every_number_has_its_definition_beside_it(report_page, comparison_page)
         assert name in terms
     for name in ("normalised", "over tasks", "mean rank", "final return", "interval"):
         assert name in terms
-    assert {words.cell_title(n) for n in HIGHER_IS_BETTER} <= terms
+    assert {formatting.cell_title(n) for n in HIGHER_IS_BETTER} <= terms
 
 
 def test_options_seeds_and_versions_are_told(report_page, comparison_page):
@@ -367,7 +370,7 @@ def test_report_json_holds_the_core_s_numbers(report, folder):
     assert found["source"]["environment"]["status"] == "complete"
     assert found["versions"]["numpy"] == np.__version__
     assert found["definitions"]["optimality_gap"].startswith("Mean of 95 − min(")
-    assert found["answers"] == [sentences.verdict(report[1][0].analysis, PLAN)]
+    assert found["answers"] == [conclusions.verdict(report[1][0].analysis, PLAN)]
 
 
 def test_compare_json_holds_the_core_s_numbers(comparison, folder):
@@ -382,7 +385,7 @@ def test_compare_json_holds_the_core_s_numbers(comparison, folder):
         "high": 0.0,
         "given": True,
     }
-    assert found["answers"] == sentences.verdicts(expected, PLAN)
+    assert found["answers"] == conclusions.verdicts(expected, PLAN)
     assert [source["path"] for source in found["sources"]] == [
         str(folder / path) for path in studies.PATHS
     ]
@@ -424,7 +427,7 @@ def analysis_of(final, **fields):
     ],
 )
 def test_the_answer_of_a_report(final, said):
-    assert sentences.verdict(analysis_of(final), PLAN) == said
+    assert conclusions.verdict(analysis_of(final), PLAN) == said
 
 
 def chance(value):
@@ -544,7 +547,7 @@ SPREAD = [("dispersion_across_runs", frame) for frame in FRAMES]
     ids=["won", "open", "many more", "four", "all", "none", "cells"],
 )
 def test_the_answer_of_a_comparison(comparison, said):
-    assert sentences.verdicts(comparison, PLAN) == said
+    assert conclusions.verdicts(comparison, PLAN) == said
 
 
 def test_of_many_algorithms_the_best_is_named_first(folder):
@@ -554,7 +557,7 @@ def test_of_many_algorithms_the_best_is_named_first(folder):
         )
         for name, seed, top in (("x", 0, 100.0), ("y", 1, 100.0), ("z", 2, 140.0))
     ]
-    found = sentences.verdicts(compare(records, PLAN), PLAN)
+    found = conclusions.verdicts(compare(records, PLAN), PLAN)
     assert found[0] == "z has better final returns than each of the others."
     for name, said in zip("xy", found[1:3], strict=True):
         assert said.startswith(f"z has better final returns than {name} on One-v0: ")
@@ -562,7 +565,7 @@ def test_of_many_algorithms_the_best_is_named_first(folder):
     # What tells nobody apart is not said, but for whom it is true of.
     assert found[3:] == ["Nothing that was measured tells apart x and y."]
     equal = [records[0], records[1], records[1]._replace(algorithm="w")]
-    assert sentences.verdicts(compare(equal, PLAN), PLAN) == [
+    assert conclusions.verdicts(compare(equal, PLAN), PLAN) == [
         "No algorithm has better final returns than each of the others.",
         "Nothing that was measured tells apart x and y; x and w; y and w.",
     ]
@@ -590,7 +593,7 @@ def test_warnings_of_everything_say_so_once():
     ],
 )
 def test_numbers_have_the_digits_that_mean_something(interval, said):
-    assert words.with_ends(Interval(*interval)) == said
+    assert formatting.with_ends(Interval(*interval)) == said
 
 
 @pytest.mark.parametrize(
@@ -612,7 +615,7 @@ def test_numbers_have_the_digits_that_mean_something(interval, said):
     ],
 )
 def test_a_number_is_written_shortly(value, said):
-    assert words.number(value) == said
+    assert formatting.number(value) == said
 
 
 # --- Refusals -------------------------------------------------------------------------

@@ -18,22 +18,16 @@ import pytest
 import xarray
 
 import purejaxppo as ppo
-from purejaxppo import disk
-from purejaxppo.interchange.studies import how_far
-from purejaxppo.study import (
-    Means,
-    Study,
-    checkpoints,
-    chunks,
-    directory,
-    hosts,
-    segments,
-    store,
-)
-from purejaxppo.study.chunks import CheckpointWarning, Training
+from purejaxppo.results.studies import how_far
+from purejaxppo.study import Means, Study, directory
+from purejaxppo.study.devices import processes
 from purejaxppo.study.directory import ChangedWarning
-from purejaxppo.study.locking import locked
-from purejaxppo.study.work import Work
+from purejaxppo.study.execution import chunks, segments
+from purejaxppo.study.execution.chunks import CheckpointWarning, Training
+from purejaxppo.study.runner import Work
+from purejaxppo.study.storage import checkpoints, disk
+from purejaxppo.study.storage import files as store
+from purejaxppo.study.storage.locking import locked
 
 UPDATES = 27
 CONFIG = ppo.Config(
@@ -382,7 +376,7 @@ def test_a_second_process_is_refused(begun):
     """While this one trains there; and it is let in when this one is gone."""
     code = (
         "import sys; from pathlib import Path\n"
-        "from purejaxppo.study.locking import locked\n"
+        "from purejaxppo.study.storage.locking import locked\n"
         f"with locked(Path({str(begun)!r})): print('in')\n"
     )
     command = [sys.executable, "-c", code]
@@ -462,7 +456,7 @@ class Calls:
 
 def test_a_log_is_closed_before_it_is_begun_for_smaller_parts(tmp_path, monkeypatch):
     """The second chunk fails after its first segment, when the first is done."""
-    run, first_does, places = segments.run_segments, hosts.first_does, []
+    run, first_does, places = segments.run_segments, processes.first_does, []
     begun = itertools.count(1)
 
     def second_fails(*given):
@@ -478,7 +472,7 @@ def test_a_log_is_closed_before_it_is_begun_for_smaller_parts(tmp_path, monkeypa
 
     monkeypatch.setattr(chunks, "run_segments", second_fails)
     # The other processes are to hear of it where the first one's log cannot begin.
-    monkeypatch.setattr(hosts, "first_does", noted)
+    monkeypatch.setattr(processes, "first_does", noted)
     logger, output = Calls(), tmp_path / "study"
     with pytest.warns(ChangedWarning, match="^Out of memory with 4 runs at once; "):
         study(output, num_seeds=8).run(means=Means(chunk_size=4), loggers=[logger])
@@ -555,7 +549,7 @@ jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_disable_most_optimizations", True)
 from pathlib import Path
 from tests import test_resume
-from purejaxppo.study import segments
+from purejaxppo.study.execution import segments
 segments.LONGEST_SEGMENT = 3
 import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 import purejaxppo as ppo
-from purejaxppo import techniques as t
-from purejaxppo.fields import replace
-from purejaxppo.rewards import init_reward_scale, shape_rewards, transform_reward
-from purejaxppo.rollouts import Transition
+from purejaxppo.algorithm.normalization.rewards import (
+    init_reward_scale,
+    shape_rewards,
+    transform_reward,
+)
+from purejaxppo.algorithm.rollouts import Transition
+from purejaxppo.config import techniques as t
+from purejaxppo.config.fields import replace
 
 CONFIG = ppo.Config(num_envs=3, num_steps=5, num_minibatches=3, gamma=0.9)
 

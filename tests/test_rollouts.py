@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 
 from envs import probes
-from purejaxppo import make_action_head, rollouts
-from purejaxppo.environments import Reset, make_reset, make_step
-from purejaxppo.rollouts import Running, Transition, count_episodes, init_collector
+from purejaxppo import make_action_head
+from purejaxppo.algorithm import rollouts
+from purejaxppo.algorithm.rollouts import (
+    Running,
+    Transition,
+    count_episodes,
+    init_collector,
+)
+from purejaxppo.environments.protocol import Reset, make_reset, make_step
 
 
 def collect(env, params, head, outputs, num_steps=7, num_envs=3):

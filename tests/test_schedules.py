@@ -9,8 +9,14 @@ import pytest
 
 import purejaxppo as ppo
 from envs.probes import ConstantValue, CountingParams
-from purejaxppo.fields import replace
-from purejaxppo.schedules import exponential, linear, piecewise, progress, staircase
+from purejaxppo.algorithm.learning.shapes import (
+    exponential,
+    linear,
+    piecewise,
+    progress,
+    staircase,
+)
+from purejaxppo.config.fields import replace
 from tests.techniques import Walk, jit
 
 CONFIG = ppo.Config(

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import purejaxppo as ppo
-from purejaxppo import sequences
-from purejaxppo import techniques as t
-from purejaxppo.cores import forget, init_core, unroll
+from purejaxppo.algorithm.learning import sequences
+from purejaxppo.config import techniques as t
+from purejaxppo.networks.recurrent import forget, init_core, unroll
 
 T, N, L = 6, 4, 3
 SPACE = gymnasium.spaces.Box(-1, 1, (3,), np.float32)

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from purejaxppo import cli, interchange
-from purejaxppo.interchange import ReadingWarning, read
-from purejaxppo.interchange.stable_baselines import merge_monitors
+from purejaxppo import results
+from purejaxppo.cli import entry_point
+from purejaxppo.results import ReadingWarning, read
+from purejaxppo.results.stable_baselines import merge_monitors
 
 PROGRESS = (
     "time/iterations,time/total_timesteps,train/loss,rollout/ep_rew_mean,"
@@ -250,10 +251,10 @@ def test_what_files_do_not_tell_or_hold_is_one_line(tmp_path):
 def test_every_format_is_named_where_it_is_chosen(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit):
-        cli.main(["report", "--help"])
+        entry_point.main(["report", "--help"])
     text = " ".join(capsys.readouterr().out.replace("│", "").split())
     told = text.split("What the paths hold: ")[1].split("(default")[0]
-    assert all(name in told for name in interchange.FORMATS)
+    assert all(name in told for name in results.FORMATS)
 
 
 FAST = ("--resamples", "20", "--permutations", "20", "--cell-permutations", "20")
@@ -271,11 +272,13 @@ def test_runs_are_reported_and_compared_from_the_command_line(
                 path / "evaluations.npz", steps, [[level + seed, level]] * len(steps)
             )
     options = ("--task", "Hop-v0", *FAST)
-    assert cli.main(("report", "ppo", *options[:4])) == 0
+    assert entry_point.main(("report", "ppo", *options[:4])) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "ppo on Hop-v0: final return of 4 runs" in out
     assert "purejaxppo evaluate" not in out  # There is no study to evaluate.
-    assert cli.main(("compare", "ppo", "a2c", *options, "--names", "one,two")) == 0
+    assert (
+        entry_point.main(("compare", "ppo", "a2c", *options, "--names", "one,two")) == 0
+    )
     found = json.loads((tmp_path / "compare" / "compare.json").read_text("utf-8"))
     assert found["comparison"]["algorithms"] == ["one", "two"]
     assert found["comparison"]["tasks"] == ["Hop-v0"]

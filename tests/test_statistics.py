@@ -10,7 +10,7 @@ import pytest
 
 import purejaxppo as ppo
 from envs.probes import Counting, CountingParams
-from purejaxppo.statistics import (
+from purejaxppo.algorithm.normalization.running_statistics import (
     RunningStatistics,
     batch_statistics,
     init_statistics,

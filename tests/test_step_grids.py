@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from purejaxppo import reliability
-from purejaxppo.interchange import ReadingWarning, final_scores, read
 from purejaxppo.reliability import Plan, Runs, analyze, compare, grids
-from purejaxppo.reporting.drawing import smoothed
+from purejaxppo.reporting.figures import smoothed
+from purejaxppo.results import ReadingWarning, final_scores, read
 
 NAN, TOTAL, WIDTH = np.nan, 200_000, 500
 PLAN = Plan(num_resamples=20, num_permutations=400, num_across_permutations=100)
@@ -128,7 +128,7 @@ def test_figures_of_a_log_by_episodes_are_by_steps(tmp_path):
     assert (curves == np.where(steps >= 150, 80, 0)).all()
 
 
-@pytest.mark.filterwarnings("ignore::purejaxppo.interchange.ReadingWarning")
+@pytest.mark.filterwarnings("ignore::purejaxppo.results.ReadingWarning")
 def test_drawdowns_count_by_steps(tmp_path):
     """A rise to 100 in 90 rows, then, in half of the steps, rows of 40, 40 and 100."""
     steps = np.concatenate([np.arange(11, 101), [150, 196, 200]])
@@ -207,7 +207,7 @@ LENGTHS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::purejaxppo.interchange.ReadingWarning")
+@pytest.mark.filterwarnings("ignore::purejaxppo.results.ReadingWarning")
 @pytest.mark.parametrize("lengths", LENGTHS)
 def test_figures_do_not_depend_on_how_often_runs_were_logged(tmp_path, lengths):
     played = [play(seed, LENGTHS[lengths]) for seed in range(6)]
@@ -239,7 +239,7 @@ def test_figures_do_not_depend_on_how_often_runs_were_logged(tmp_path, lengths):
 LOGS = (each, tenth, on_steps)
 
 
-@pytest.mark.filterwarnings("ignore::purejaxppo.interchange.ReadingWarning")
+@pytest.mark.filterwarnings("ignore::purejaxppo.results.ReadingWarning")
 def test_what_was_logged_more_often_is_not_less_reliable(tmp_path):
     """Cells of a comparison are made of equally many points."""
     rng = np.random.default_rng(0)
@@ -312,7 +312,7 @@ def test_points_of_their_own_are_as_many_as_gaps_leave():
     assert grids.resolution(found) == 20_000 // 36
 
 
-@pytest.mark.filterwarnings("ignore::purejaxppo.interchange.ReadingWarning")
+@pytest.mark.filterwarnings("ignore::purejaxppo.results.ReadingWarning")
 def test_steps_at_which_a_run_has_no_row_are_gaps_on_a_grid_too(tmp_path):
     """50 rows of 0, each step; then 80 at 75 and at 100; another run has all steps."""
     steps = np.concatenate([np.arange(1, 51), [75, 100]])

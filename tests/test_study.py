@@ -15,9 +15,11 @@ import xarray
 
 import purejaxppo as ppo
 from envs import probes
-from purejaxppo.study import Study, chunks, load, over_devices, store
-from purejaxppo.study.segments import run_segments
-from purejaxppo.study.sharding import padded, run_mesh
+from purejaxppo.study import Study, load, over_devices
+from purejaxppo.study.devices.sharding import padded, run_mesh
+from purejaxppo.study.execution import chunks
+from purejaxppo.study.execution.segments import run_segments
+from purejaxppo.study.storage import files as store
 
 CONFIG = ppo.Config(
     total_timesteps=640,

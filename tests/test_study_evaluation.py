@@ -19,20 +19,19 @@ import xarray
 
 import purejaxppo as ppo
 from envs import probes
-from purejaxppo import cli
-from purejaxppo.commands import machine
-from purejaxppo.fields import replace
-from purejaxppo.statistics import RunningStatistics
+from purejaxppo.algorithm.normalization.running_statistics import RunningStatistics
+from purejaxppo.cli import devices, entry_point
+from purejaxppo.config.fields import replace
 from purejaxppo.study import (
     MODES,
     Study,
     evaluate_study,
-    evaluating,
+    evaluation,
     load,
     play_policies,
-    store,
 )
-from purejaxppo.study.sharding import grid_mesh, over_grid
+from purejaxppo.study.devices.sharding import grid_mesh, over_grid
+from purejaxppo.study.storage import files
 from tests.studies import leave_facts
 
 jit = partial(jax.jit, compiler_options={"xla_cpu_use_fusion_emitters": False})
@@ -65,7 +64,7 @@ def leave(directory, env, changes=None, num_seeds=3, **given):
             states.obs_statistics,
         )
     )
-    store.write_job(directory, study.job)
+    files.write_job(directory, study.job)
     leave_facts(directory, objects=study.objects)
     kept = "params", "obs_statistics", "critic_scale"
     tree = {name: getattr(states, name) for name in kept}
@@ -74,9 +73,9 @@ def leave(directory, env, changes=None, num_seeds=3, **given):
 
 
 def leave_policies(directory, tree):
-    path = directory / store.PARAMETERS / "0"
-    store.write_tree(path, jax.tree.map(np.asarray, tree))
-    store.write_digests(path)
+    path = directory / files.PARAMETERS / "0"
+    files.write_tree(path, jax.tree.map(np.asarray, tree))
+    files.write_digests(path)
 
 
 def alone(algorithm, env_params, numbers, seed=0, max_steps=10_000):
@@ -122,7 +121,7 @@ def kept(tmp_path_factory):
 def test_a_loaded_policy_acts_as_the_saved_arrays_say(kept):
     output, _ = kept
     loaded = load(output)
-    assert loaded.study.job == store.read_job(output / "config.toml")
+    assert loaded.study.job == files.read_job(output / "config.toml")
     assert loaded.study.output == output
     assert loaded.updates == 10
     with ocp.StandardCheckpointer() as checkpointer:
@@ -264,9 +263,9 @@ def test_objects_that_a_study_was_given_have_to_be_given_again(tmp_path):
 )
 def test_parameters_of_another_study_are_refused(config, message, tmp_path):
     leave(tmp_path, "CartPole-v1")
-    job = store.read_job(tmp_path / "config.toml")
+    job = files.read_job(tmp_path / "config.toml")
     changed = replace(job.config, config.pop("config", {}))
-    store.write_job(tmp_path, job._replace(config=changed, **config))
+    files.write_job(tmp_path, job._replace(config=changed, **config))
     leave_facts(tmp_path)
     with pytest.raises(ValueError) as error:
         load(tmp_path)
@@ -284,9 +283,9 @@ def test_directories_without_policies_are_one_line(tmp_path):
     for call in (load, evaluate_study):
         assert fails(call) == f"Expected a study in {directory}, found none."
     leave(directory, "envs.probes:Counting")
-    store.remove(directory / "parameters")
+    files.remove(directory / "parameters")
     assert fails(load) == f"Expected parameters in {directory}, found none."
-    assert fails(store.read_evaluation) == (
+    assert fails(files.read_evaluation) == (
         f"Expected an evaluation in {directory}, found none; "
         f"`purejaxppo evaluate {directory}` makes it."
     )
@@ -301,7 +300,7 @@ def test_directories_without_policies_are_one_line(tmp_path):
 
 def test_the_evaluation_is_kept_with_names(kept):
     output, dataset = kept
-    xarray.testing.assert_identical(store.read_evaluation(output), dataset)
+    xarray.testing.assert_identical(files.read_evaluation(output), dataset)
     assert dict(dataset.sizes) == {"run": 3, "episode": 12}
     assert set(dataset.data_vars) == NAMES | {"finite"}
     assert dataset.seed.values.tolist() == [5, 6, 7]
@@ -342,7 +341,7 @@ def test_more_episodes_begin_with_the_same_ones_and_other_seeds_are_others(kept)
 
 def test_what_would_take_too_much_memory_is_played_in_smaller_chunks(kept, monkeypatch):
     output, dataset = kept
-    monkeypatch.setattr(evaluating, "WORKING_BYTES", 1)
+    monkeypatch.setattr(evaluation, "WORKING_BYTES", 1)
     statuses = []
     small = play_policies(load(output), 12, max_steps=40, on_status=statuses.append)
     # Of each run one episode on each of two devices.
@@ -425,12 +424,12 @@ def test_an_evaluation_is_replaced_only_if_asked_for(kept, tmp_path):
         f"Expected {output} to hold no evaluation.zarr, but it does; overwrite "
         "replaces it."
     )
-    xarray.testing.assert_identical(store.read_evaluation(output), dataset)
+    xarray.testing.assert_identical(files.read_evaluation(output), dataset)
     leave(tmp_path, "envs.probes:Counting")
     evaluate_study(tmp_path, 3)
     evaluate_study(tmp_path, 2, overwrite=True)
-    assert store.read_evaluation(tmp_path).sizes["episode"] == 2
-    store.clear(tmp_path)
+    assert files.read_evaluation(tmp_path).sizes["episode"] == 2
+    files.clear(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -451,7 +450,7 @@ def test_numbers_out_of_range(kept, numbers, message):
         with pytest.raises(ValueError) as error:
             call(**numbers)
         assert str(error.value) == message
-    xarray.testing.assert_identical(store.read_evaluation(output), dataset)
+    xarray.testing.assert_identical(files.read_evaluation(output), dataset)
 
 
 def test_a_directory_that_cannot_be_written_to_is_told_first(tmp_path, monkeypatch):
@@ -478,7 +477,7 @@ def test_training_that_goes_on_removes_the_evaluation(tmp_path):
     assert play().updates == updates
     assert study.run(resume=True).sizes["update"] == 12
     with pytest.raises(ValueError, match=r"Expected an evaluation in .*, found none"):
-        store.read_evaluation(tmp_path / "study")
+        files.read_evaluation(tmp_path / "study")
 
     dataset = play()
     assert dataset.updates == 12
@@ -486,7 +485,7 @@ def test_training_that_goes_on_removes_the_evaluation(tmp_path):
     expected = alone(loaded.ppo, loaded.env_params, range(2), 0, 20)(loaded.policy(1))
     assert_plays_as(dataset, 1, expected)
     study.run(resume=True)  # It is complete: nothing changes.
-    xarray.testing.assert_identical(store.read_evaluation(tmp_path / "study"), dataset)
+    xarray.testing.assert_identical(files.read_evaluation(tmp_path / "study"), dataset)
 
 
 # --- Devices ------------------------------------------------------------------------
@@ -519,11 +518,11 @@ def test_a_grid_is_every_pair():
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Run a command; gives its exit code, output and errors."""
-    monkeypatch.setattr(machine, "use_this_machine", lambda: None)
+    monkeypatch.setattr(devices, "use_this_machine", lambda: None)
     monkeypatch.setenv("COLUMNS", "100")
 
     def run(*arguments):
-        code = cli.main(["evaluate", *map(str, arguments)])
+        code = entry_point.main(["evaluate", *map(str, arguments)])
         printed = capsys.readouterr()
         return code, printed.out, printed.err
 
@@ -550,7 +549,7 @@ def test_the_command_evaluates_and_prints_a_table(tmp_path, command):
     }
     assert "Warning" not in printed
     assert f"{tmp_path}/evaluation.zarr" in printed.replace("\n", "")
-    assert dict(store.read_evaluation(tmp_path).sizes) == {"run": 2, "episode": 1100}
+    assert dict(files.read_evaluation(tmp_path).sizes) == {"run": 2, "episode": 1100}
 
     code, printed, error = command(tmp_path)
     assert (code, printed) == (2, "")
@@ -564,7 +563,7 @@ def test_the_command_evaluates_and_prints_a_table(tmp_path, command):
         f"Warning: Incomplete: the study in {tmp_path} stopped after 10 of 30 updates."
         in " ".join(printed.split())
     )
-    dataset = store.read_evaluation(tmp_path)
+    dataset = files.read_evaluation(tmp_path)
     assert dataset.attrs["episode_seed"] == 3
     assert (dataset.greedy_return == 15).all()
 
@@ -584,7 +583,7 @@ def test_policies_that_are_not_finite_are_counted_and_shown(tmp_path, command):
         f"Warning: of 3 policies 1 has a greedy {left_out}",
         f"Warning: of 3 policies 1 has a sampled {left_out}",
     ]
-    dataset = store.read_evaluation(tmp_path)
+    dataset = files.read_evaluation(tmp_path)
     assert dataset.finite.values.tolist() == [True, False, True]
     rest = dataset.greedy_return.values[[0, 2]].mean()
     assert f"{rest:.4g}" in printed

@@ -12,8 +12,8 @@ import pytest
 
 import purejaxppo as ppo
 from envs import probes
-from purejaxppo.environments import make_reset, make_step
-from purejaxppo.suites import adapt, own
+from purejaxppo.environments.protocol import make_reset, make_step
+from purejaxppo.environments.suites import adapt, custom
 
 CONFIG = ppo.Config(
     total_timesteps=8,
@@ -250,11 +250,14 @@ def test_a_module_of_the_project_is_the_one_that_is_imported():
 
 
 def test_a_file_is_imported_once_and_in_full_view(folder):
-    first, again = own.load("sub/mine.py:Mine"), own.load(f"{folder}/sub/mine.py:Mine")
+    first, again = (
+        custom.load("sub/mine.py:Mine"),
+        custom.load(f"{folder}/sub/mine.py:Mine"),
+    )
     assert type(first) is type(again)
     module = sys.modules[type(first).__module__]
     assert module.__file__ == str(folder / "sub" / "mine.py")
-    assert type(own.load("mine.py:Mine")) is not type(first)
+    assert type(custom.load("mine.py:Mine")) is not type(first)
     assert str(folder / "sub") in sys.path
     assert sys.modules["neighbour"].__file__ == str(folder / "sub" / "neighbour.py")
 
@@ -319,7 +322,7 @@ def test_what_cannot_be_loaded_is_one_line(env_id, message, folder):
 
 
 def test_ids_of_suites_are_not_ones_own():
-    assert not any(map(own.is_own, ppo.env_ids()))
+    assert not any(map(custom.is_own, ppo.env_ids()))
 
 
 def test_a_failure_is_blamed_on_the_users_own_line(folder):

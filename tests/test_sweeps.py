@@ -16,18 +16,20 @@ from rich.console import Console
 
 import purejaxppo as ppo
 from envs import probes
-from purejaxppo import cli, interchange
-from purejaxppo.commands import machine, planning, trainings
-from purejaxppo.fields import replace
-from purejaxppo.labels import label
+from purejaxppo import results
+from purejaxppo.cli import devices, entry_point, plan_table
+from purejaxppo.cli import train as trainings
+from purejaxppo.config.fields import replace
+from purejaxppo.config.labels import label
 from purejaxppo.reliability import plots
 from purejaxppo.reliability.analysis import Plan as Analysis
-from purejaxppo.reporting import cautions, sweeps
-from purejaxppo.study import Study, evaluate_study, load, load_run, store
-from purejaxppo.study.chunks import Outcome
-from purejaxppo.study.grids import product, zipped
-from purejaxppo.study.plans import Chunk, Need, Plan
+from purejaxppo.reporting import cautions, sweep_report
+from purejaxppo.study import Study, evaluate_study, load, load_run
+from purejaxppo.study.execution.chunks import Outcome
+from purejaxppo.study.execution.plans import Chunk, Need, Plan
+from purejaxppo.study.grids.grids import product, zipped
 from purejaxppo.study.results import merge, runs_of_setting
+from purejaxppo.study.storage import files
 from tests.studies import leave_facts
 from tests.techniques import jit
 
@@ -52,7 +54,7 @@ SWEPT = (*SWEPT, "--grid", "env.length=3,5")
 @pytest.fixture(autouse=True)
 def same_machine(monkeypatch):
     """Leave the test process's devices and caches as they are."""
-    monkeypatch.setattr(machine, "use_this_machine", lambda: None)
+    monkeypatch.setattr(devices, "use_this_machine", lambda: None)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ def folder(swept, tmp_path):
 
 def refused(capsys, *arguments):
     """The one line that a bad command prints."""
-    assert cli.main(arguments) == 2
+    assert entry_point.main(arguments) == 2
     output = capsys.readouterr()
     lines = output.err.strip().splitlines()
     assert len(lines) == 1, output.err
@@ -80,7 +82,7 @@ def refused(capsys, *arguments):
 
 
 def printed(capsys, *arguments):
-    code = cli.main(arguments)
+    code = entry_point.main(arguments)
     output = capsys.readouterr()
     assert (code, output.err) == (0, "")
     return " ".join(output.out.split())
@@ -148,7 +150,7 @@ def test_results_say_which_setting_a_run_has(swept):
         values = np.repeat([setting[name] for setting in study.settings], 2)
         np.testing.assert_array_equal(dataset[coordinate], values)
     assert dataset.attrs["settings"] == product(GRID)
-    assert store.read_results(study.output).identical(dataset)
+    assert files.read_results(study.output).identical(dataset)
 
 
 def test_runs_may_have_updates_of_their_own_number(swept):
@@ -201,7 +203,7 @@ def test_a_metric_of_some_runs_is_missing_in_others():
 
 def test_the_config_file_makes_the_same_study(swept):
     study, _, _ = swept
-    job = store.read_job(study.output / "config.toml")
+    job = files.read_job(study.output / "config.toml")
     assert job == study.job
     again = Study(job.config, job.env, job.num_seeds, job.seed, grid=job.settings)
     assert again.settings == study.settings
@@ -220,8 +222,8 @@ def test_every_kind_of_value_comes_back(tmp_path):
         }
     )
     study = Study(TINY, ENV, 1, output=tmp_path, grid=settings)
-    store.write_job(tmp_path, study.job)
-    job = store.read_job(tmp_path / "config.toml")
+    files.write_job(tmp_path, study.job)
+    job = files.read_job(tmp_path / "config.toml")
     again = Study(job.config, job.env, 1, output=tmp_path, grid=job.settings)
     assert again.job == study.job
     assert again.variants == study.variants
@@ -258,7 +260,7 @@ def test_a_setting_is_loaded_alone(swept):
         ),
         (lambda path: load_run(path, 16), "Expected run to be in [0, 16), got 16."),
         (
-            lambda path: interchange.read_study(path, setting=-1),
+            lambda path: results.read_study(path, setting=-1),
             "Expected setting to be in [0, 8), got -1.",
         ),
     ],
@@ -281,7 +283,7 @@ def test_all_settings_are_evaluated(swept):
     lengths = np.repeat([setting["env.length"] for setting in study.settings], 2)
     for name in ("greedy_return", "sampled_return", "greedy_length"):
         np.testing.assert_array_equal(played[name], np.tile(lengths, (3, 1)).T)
-    assert store.read_evaluation(study.output).identical(played)
+    assert files.read_evaluation(study.output).identical(played)
 
 
 def test_an_evaluation_of_a_sweep_is_shown_by_setting(folder, capsys):
@@ -301,7 +303,7 @@ def test_settings_that_are_not_trained_are_not_evaluated(folder, capsys):
 
 def test_settings_are_read_as_algorithms(swept):
     study, dataset, _ = swept
-    records = interchange.read(study.output)
+    records = results.read(study.output)
     assert [record.algorithm for record in records] == [
         f"cut {label(setting, ' ')}" for setting in study.settings
     ]
@@ -312,11 +314,11 @@ def test_settings_are_read_as_algorithms(swept):
         assert record.seeds.tolist() == [5, 6]
         assert record.rollouts is not None
         assert (record.rollouts == study.settings[i]["env.length"]).all()
-    third = interchange.read_study(study.output, setting=3, algorithm="ours")
+    third = results.read_study(study.output, setting=3, algorithm="ours")
     assert third.algorithm == "ours gamma=0.9 num_steps=32 env.length=5"
     np.testing.assert_array_equal(third.curves, records[3].curves)
     with pytest.raises(ValueError, match=r"which one of 8 in .* is meant, 0 to 7, got"):
-        interchange.read_study(study.output)
+        results.read_study(study.output)
 
 
 def leave(path, curves, settings, *, updates=None, status="complete"):
@@ -336,7 +338,7 @@ def leave(path, curves, settings, *, updates=None, status="complete"):
         settings,
         {"env": "Cut", "action_dims": 0},
     )
-    store.write_job(path, store.Job("Cut", num_seeds, 0, TINY, tuple(settings)))
+    files.write_job(path, files.Job("Cut", num_seeds, 0, TINY, tuple(settings)))
     leave_facts(
         path,
         status=status,
@@ -345,7 +347,7 @@ def leave(path, curves, settings, *, updates=None, status="complete"):
         run_updates=int(sum(made)),
         num_run_updates=num_updates * num_runs,
     )
-    store.write_results(path, dataset)
+    files.write_results(path, dataset)
     return dataset
 
 
@@ -353,8 +355,8 @@ def test_settings_that_were_not_trained_yet_are_left_out(tmp_path):
     settings = [{"gamma": 0.9}, {"gamma": 0.90000001}, {"gamma": 0.99}]
     curves = np.arange(12.0).reshape(6, 2)
     leave(tmp_path, curves, settings, updates=[2, 2, 1, 2, 0, 0], status="incomplete")
-    with pytest.warns(interchange.ReadingWarning) as caught:
-        records = interchange.read(tmp_path)
+    with pytest.warns(results.ReadingWarning) as caught:
+        records = results.read(tmp_path)
     told = sorted(str(warning.message) for warning in caught)
     assert told == [
         f"Incomplete: 1 of 3 settings in {tmp_path} were not trained yet, and are left "
@@ -367,10 +369,10 @@ def test_settings_that_were_not_trained_yet_are_left_out(tmp_path):
     assert names == [f"{name} gamma=0.9 #0", f"{name} gamma=0.9 #1"]
     np.testing.assert_array_equal(records[1].curves, [[4, np.nan], [6, 7]])
     with (
-        pytest.warns(interchange.ReadingWarning),
+        pytest.warns(results.ReadingWarning),
         pytest.raises(ValueError, match=r"Expected setting 2 in .* to be trained, but"),
     ):
-        interchange.read_study(tmp_path, setting=2)
+        results.read_study(tmp_path, setting=2)
 
 
 def test_a_sweep_is_reported_and_compared(capsys, tmp_path):
@@ -414,13 +416,15 @@ def test_collapses_are_counted_within_each_setting_s_updates():
 
 def ranking(curves, settings, tmp_path, by="iqm"):
     dataset = leave(tmp_path, np.asarray(curves, float), settings)
-    return [one.number for one in sweeps.rank(dataset, Analysis(num_resamples=10), by)]
+    return [
+        one.number for one in sweep_report.rank(dataset, Analysis(num_resamples=10), by)
+    ]
 
 
 FOUR = [{"gamma": x} for x in (0.8, 0.9, 0.95, 0.99)]
 
 
-@pytest.mark.parametrize("by", sweeps.RANKS)
+@pytest.mark.parametrize("by", sweep_report.RANKS)
 def test_the_best_setting_comes_first(by, tmp_path):
     tops = np.repeat([3, 1, 4, 2], 8)[:, None] * 100.0
     noise = np.random.default_rng(0).uniform(size=(32, 3))
@@ -450,8 +454,8 @@ def test_no_setting_leads_by_the_runs_that_survived(tmp_path):
     curves[24:] = 90.0
     curves[30:] = np.nan  # The worst count as 90.
     assert ranking(curves, FOUR, tmp_path) == [0, 1, 3, 2]
-    dataset = store.read_results(tmp_path)
-    ranked = sweeps.write_sweep(tmp_path, dataset, Analysis(num_resamples=10))
+    dataset = files.read_results(tmp_path)
+    ranked = sweep_report.write_sweep(tmp_path, dataset, Analysis(num_resamples=10))
     assert float(ranked[1].summary.iqm) == 400.0
     assert (tmp_path / "sweep.png").stat().st_size > 5_000
     told = (tmp_path / "sweep.md").read_text()
@@ -471,7 +475,7 @@ def test_runs_that_diverged_are_told(tmp_path):
     curves = np.asarray([[1.0, 2.0], [3.0, 4.0]])
     dataset = leave(tmp_path, curves, FOUR[:1])
     dataset["finite"][1, 1] = False
-    sweeps.write_sweep(tmp_path, dataset, Analysis(num_resamples=10))
+    sweep_report.write_sweep(tmp_path, dataset, Analysis(num_resamples=10))
     assert "| 2, 1 diverged |" in (tmp_path / "sweep.md").read_text()
     with (tmp_path / "sweep.csv").open() as file:
         assert [row["diverged"] for row in csv.DictReader(file)] == ["1"]
@@ -480,12 +484,12 @@ def test_runs_that_diverged_are_told(tmp_path):
 def test_a_study_without_a_grid_is_not_ranked(tmp_path):
     dataset = leave(tmp_path, np.ones((2, 2)), [{}])
     with pytest.raises(ValueError) as caught:
-        sweeps.rank(dataset, Analysis())
+        sweep_report.rank(dataset, Analysis())
     assert str(caught.value) == (
         "Expected a study with a grid, got one without settings."
     )
     with pytest.raises(ValueError) as caught:
-        sweeps.check_rank("best")
+        sweep_report.check_rank("best")
     assert str(caught.value) == (
         "Expected rank_by to be one of iqm, mean, median, cvar, worst, got 'best'."
     )
@@ -501,7 +505,9 @@ def test_the_table_fits_a_terminal(num_fields, tmp_path):
     settings = [{**s, "learning_rate": 1e-4 * (i + 1)} for i, s in enumerate(settings)]
     dataset = leave(tmp_path, 1e5 * np.ones((50, 2)), settings)
     plan = Analysis(num_resamples=10)
-    table = sweeps.render_sweep(sweeps.rank(dataset, plan), "Cut", plan, "iqm")
+    table = sweep_report.render_sweep(
+        sweep_report.rank(dataset, plan), "Cut", plan, "iqm"
+    )
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(table)
     text = console.export_text()
@@ -510,7 +516,9 @@ def test_the_table_fits_a_terminal(num_fields, tmp_path):
     assert "and 5 more in sweep.csv" in text
     assert "100000 [100000, 100000]" in text
     assert "0.0025" not in text  # Among equals the first ones come first.
-    table = sweeps.render_sweep(sweeps.rank(dataset, plan), "Cut", plan, "iqm", 200)
+    table = sweep_report.render_sweep(
+        sweep_report.rank(dataset, plan), "Cut", plan, "iqm", 200
+    )
     wide = Console(width=200, record=True, file=io.StringIO())
     wide.print(table)
     text = wide.export_text()
@@ -618,9 +626,9 @@ def test_a_sweep_from_the_command_line(swept, capsys, tmp_path):
     assert "It was complete" not in out
     assert "16 runs (8 settings x 2 seeds) of envs.probes:Cut, 2,048 env steps" in out
     assert "8 settings. Final returns, ranked by iqm" in out
-    job, wanted = store.read_job(tmp_path / "cut" / "config.toml"), swept[0].job
+    job, wanted = files.read_job(tmp_path / "cut" / "config.toml"), swept[0].job
     assert job == wanted._replace(config=replace(wanted.config, {"gamma": 0.9}))
-    found = store.read_results(tmp_path / "cut")
+    found = files.read_results(tmp_path / "cut")
     assert found.attrs["settings"] == swept[1].attrs["settings"]
     xarray.testing.assert_allclose(found, swept[1], rtol=2e-3, atol=2e-4)
     assert (tmp_path / "cut" / "sweep.md").read_text().startswith(f"# {ENV}: 8 sett")
@@ -640,7 +648,9 @@ def test_a_sweep_from_the_command_line(swept, capsys, tmp_path):
 
 def test_a_config_file_sweeps_again(swept, capsys, tmp_path):
     path = str(swept[0].output / "config.toml")
-    command: Any = cli.parse_command(("sweep", "--config", path, "--num-seeds", "3"))
+    command: Any = entry_point.parse_command(
+        ("sweep", "--config", path, "--num-seeds", "3")
+    )
     study = trainings.make_study(command)
     assert study.settings == swept[0].settings
     assert study.job == swept[0].job._replace(num_seeds=3)
@@ -650,13 +660,13 @@ def test_a_config_file_sweeps_again(swept, capsys, tmp_path):
     out = printed(capsys, "sweep", "--config", path, *another)
     assert out.startswith("1 group of settings, one compilation. ")
     assert "4 runs (2 settings x 2 seeds)" in out
-    job = store.read_job(tmp_path / "two" / "config.toml")
+    job = files.read_job(tmp_path / "two" / "config.toml")
     assert job.settings == ({"vf_coef": 0.1}, {"vf_coef": 0.2})
 
 
 def test_a_grid_may_make_a_config_of_what_is_none_without_it():
     """Batches of 256 steps exceed the 128 of a run; those of the grid do not."""
-    command: Any = cli.parse_command(("sweep", ENV, *OPTIONS, *SWEPT))
+    command: Any = entry_point.parse_command(("sweep", ENV, *OPTIONS, *SWEPT))
     assert trainings.make_study(command).config == replace(TINY, {"gamma": 0.9})
 
 
@@ -683,7 +693,7 @@ def test_a_file_written_by_hand(capsys, tmp_path):
         vf_coef = "linear(0.1, 1.0)"
         """
     )
-    job = store.read_job(path)
+    job = files.read_job(path)
     assert len(job.settings) == 6 * 2 * 2
     assert list(job.settings[0]) == [
         *("learning_rate", "env.length", "gamma", "gae_lambda", "vf_coef")
@@ -773,13 +783,13 @@ def test_bad_files_are_one_line(text, expected, capsys, tmp_path):
 
 def test_a_study_and_a_sweep_have_folders_of_their_own():
     for name, *given in (("train",), ("sweep", "--grid", "gamma=0.9,0.99")):
-        command: Any = cli.parse_command((name, "CartPole-v1", *given))
+        command: Any = entry_point.parse_command((name, "CartPole-v1", *given))
         folder = {"train": "runs/CartPole-v1", "sweep": "runs/sweep-CartPole-v1"}[name]
         assert trainings.make_study(command).output == Path(folder)
 
 
 def test_much_is_not_trained_without_a_yes(folder, capsys, monkeypatch):
-    monkeypatch.setattr(planning, "MANY_RUNS", 15)
+    monkeypatch.setattr(plan_table, "MANY_RUNS", 15)
     monkeypatch.setattr(sys, "stdin", None)
     before = (folder / "results.zarr" / "zarr.json").read_bytes()
     command = (
@@ -795,7 +805,7 @@ def test_much_is_not_trained_without_a_yes(folder, capsys, monkeypatch):
     )
     # Nothing was lost by having been asked.
     assert (folder / "results.zarr" / "zarr.json").read_bytes() == before
-    assert store.read_environment(folder)["status"] == "complete"
+    assert files.read_environment(folder)["status"] == "complete"
 
 
 class Terminal:
@@ -826,17 +836,17 @@ MUCH = Plan(
 def test_a_yes_is_a_yes(answer, monkeypatch):
     terminal: Any = Terminal(answer)
     monkeypatch.setattr(sys, "stdin", terminal)
-    planning.confirm(MUCH, terminal)
+    plan_table.confirm(MUCH, terminal)
     assert terminal.asked == []  # Too little to be asked about.
-    monkeypatch.setattr(planning, "LONG_SECONDS", 100.0)
-    planning.confirm(MUCH, terminal)
+    monkeypatch.setattr(plan_table, "LONG_SECONDS", 100.0)
+    plan_table.confirm(MUCH, terminal)
     assert terminal.asked == ["Train 16 runs, about 2 min 0 s? [y/N] "]
 
 
 def test_a_plan_says_that_its_time_is_without_compiling():
     console = Console(file=io.StringIO(), width=120)
     plan = MUCH._replace(needs=[Need(2**20, 30.0, 200.0)])
-    console.print(planning.render_plan(Study(TINY, ENV, 16), plan))
+    console.print(plan_table.render_plan(Study(TINY, ENV, 16), plan))
     told: Any = console.file
     told = " ".join(told.getvalue().split())
     assert "2 devices, about 2 min 0 s after 3 min 20 s of compiling" in told
@@ -846,10 +856,10 @@ def test_a_plan_says_that_its_time_is_without_compiling():
 def test_several_processes_are_not_asked(monkeypatch):
     terminal: Any = Terminal("y")
     monkeypatch.setattr(sys, "stdin", terminal)
-    monkeypatch.setattr(planning, "MANY_RUNS", 15)
+    monkeypatch.setattr(plan_table, "MANY_RUNS", 15)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     with pytest.raises(ValueError, match="Expected --yes for a study as large as this"):
-        planning.confirm(MUCH, terminal)
+        plan_table.confirm(MUCH, terminal)
     assert terminal.asked == []
 
 
@@ -862,18 +872,18 @@ def test_no_answer_is_a_no(monkeypatch):
 
     terminal: Any = Ended("")
     monkeypatch.setattr(sys, "stdin", terminal)
-    monkeypatch.setattr(planning, "MANY_RUNS", 15)
+    monkeypatch.setattr(plan_table, "MANY_RUNS", 15)
     with pytest.raises(ValueError, match="Expected a yes to train 16 runs"):
-        planning.confirm(MUCH, terminal)
+        plan_table.confirm(MUCH, terminal)
 
 
 @pytest.mark.parametrize("answer", ["", "n", "yess"])
 def test_all_else_is_a_no(answer, monkeypatch):
     terminal: Any = Terminal(answer)
     monkeypatch.setattr(sys, "stdin", terminal)
-    monkeypatch.setattr(planning, "MANY_RUNS", 15)
+    monkeypatch.setattr(plan_table, "MANY_RUNS", 15)
     with pytest.raises(ValueError) as caught:
-        planning.confirm(MUCH, terminal)
+        plan_table.confirm(MUCH, terminal)
     assert str(caught.value) == (
         f"Expected a yes to train 16 runs, about 2 min 0 s, got {answer!r}."
     )

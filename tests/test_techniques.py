@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from purejaxppo.fields import flatten, replace
+from purejaxppo.config.fields import flatten, replace
 from tests.techniques import FLOATS, GROUPS, LEAVES, base, jit, train
 
 OTHER = {

@@ -13,12 +13,12 @@ import pytest
 
 import purejaxppo as ppo
 from envs.probes import CountingParams
-from purejaxppo import losses
-from purejaxppo.environments import make_reset, make_step
-from purejaxppo.fields import replace
-from purejaxppo.permutations import draw_permutations
-from purejaxppo.rollouts import rollout
-from purejaxppo.schedules import linear
+from purejaxppo.algorithm.learning import loss_terms
+from purejaxppo.algorithm.learning.minibatches import draw_permutations
+from purejaxppo.algorithm.learning.shapes import linear
+from purejaxppo.algorithm.rollouts import rollout
+from purejaxppo.config.fields import replace
+from purejaxppo.environments.protocol import make_reset, make_step
 from tests.techniques import (
     FLOATS,
     LEAVES,
@@ -141,19 +141,19 @@ def plain_loss(config, network, params, batch):
     policy = network.actor(params, obs, ())[0]
     log_ratio = policy.log_prob(action) - old_log_prob
     ratio = jnp.exp(log_ratio)
-    policy_loss = losses.clipped_surrogate(ratio, advantage, config.clip_eps)
+    policy_loss = loss_terms.clipped_surrogate(ratio, advantage, config.clip_eps)
     entropy = policy.entropy().mean()
     value = network.critic(params, obs, ())[0]
-    value_loss = losses.value_loss(value, old_value, target)
+    value_loss = loss_terms.value_loss(value, old_value, target)
     mean = ratio.mean()
     figures = [
         policy_loss,
         value_loss,
         entropy,
-        losses.approximate_kl(log_ratio),
-        losses.clip_fraction(ratio, config.clip_eps),
-        losses.kl_k1(log_ratio),
-        losses.kl_k2(log_ratio),
+        loss_terms.approximate_kl(log_ratio),
+        loss_terms.clip_fraction(ratio, config.clip_eps),
+        loss_terms.kl_k1(log_ratio),
+        loss_terms.kl_k2(log_ratio),
         mean,
         jnp.sqrt(jnp.square(ratio - mean).mean()),
         ratio.min(),
@@ -229,7 +229,7 @@ def plain_step(config, env, env_params, network, state):
     batch = (*seen, value, advantage.reshape(-1), target)
     carry = state.params, state.opt_state
     carry, figures = plain_epochs(config, network, update_key, carry, rate, batch)
-    explained = losses.explained_variance(value, target)
+    explained = loss_terms.explained_variance(value, target)
     total = jnp.stack([jnp.abs(x).sum() for x in jax.tree.leaves(carry[0])])
     carry = *carry, collector, state.update + 1, key
     return carry, (ended, figures, explained, rate, jnp.isfinite(total).all())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import purejaxppo as ppo
 from envs.probes import Counting, CountingParams
-from purejaxppo.fields import flatten, replace
+from purejaxppo.config.fields import flatten, replace
 from tests.techniques import (
     LEAVES,
     SMALL,

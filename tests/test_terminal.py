@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 import purejaxppo
-from purejaxppo import cli
-from purejaxppo.commands import terminal
-from purejaxppo.interchange import read
-from purejaxppo.study import store
+from purejaxppo.cli import entry_point, terminal
+from purejaxppo.results import read
+from purejaxppo.study.storage import files
 from tests import studies
 
 NARROW = ("ascii", "latin-1", "cp1252")
@@ -34,7 +33,7 @@ def printed(encoding, monkeypatch, *arguments):
         for name, stream in streams.items():
             patch.setattr(sys, name, stream)
         try:
-            code = cli.main(arguments)
+            code = entry_point.main(arguments)
         except SystemExit as leave:
             code = leave.code
     for stream in streams.values():
@@ -46,7 +45,7 @@ def printed(encoding, monkeypatch, *arguments):
 @pytest.mark.parametrize(
     "arguments",
     [
-        *((name, "--help") for name in ("tune", *list(cli.COMMANDS)[3:])),
+        *((name, "--help") for name in ("tune", *list(entry_point.COMMANDS)[3:])),
         *(("list", what) for what in ("environments", "presets", "definitions")),
     ],
     ids=" ".join,
@@ -107,10 +106,10 @@ def test_files_with_a_byte_order_mark_are_read(tmp_path):
     for name in ("runs.csv", "scores.json"):
         [runs] = read(tmp_path / name)
         assert (runs.algorithm, runs.curves.tolist()) == ("ppo", [[2.5]])
-    job = store.read_job(tmp_path / "config.toml")
+    job = files.read_job(tmp_path / "config.toml")
     assert (job.env, job.config.gamma) == ("Høp-v0", 0.9)
-    assert store.read_environment(tmp_path)["updates"] == 3
-    for name, reads in (("runs.csv", read), ("config.toml", store.read_job)):
+    assert files.read_environment(tmp_path)["updates"] == 3
+    for name, reads in (("runs.csv", read), ("config.toml", files.read_job)):
         (tmp_path / name).write_text(texts[name], "utf-16")
         with pytest.raises(ValueError, match=r", but it is not UTF-8\.$"):
             reads(tmp_path / name)

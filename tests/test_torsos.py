@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purejaxppo.encoders import Encoded
-from purejaxppo.initializers import orthogonal
-from purejaxppo.layers import Conv, convolve, max_pool
-from purejaxppo.techniques import Impala, MinAtar, Nature
-from purejaxppo.torsos import (
+from purejaxppo.config.techniques import Impala, MinAtar, Nature
+from purejaxppo.networks.encoders import Encoded
+from purejaxppo.networks.initializers import orthogonal
+from purejaxppo.networks.layers import Conv, convolve, max_pool
+from purejaxppo.networks.parameters import draw_kernels
+from purejaxppo.networks.torsos import (
     CONVOLUTIONS,
     Convolution,
     Stage,
@@ -23,7 +24,6 @@ from purejaxppo.torsos import (
     least_size,
     make_torso,
 )
-from purejaxppo.weights import draw_kernels
 
 RNG = np.random.default_rng(0)
 
@@ -327,7 +327,7 @@ def test_kernels_are_drawn_orthogonal_with_the_hidden_gain(key):
 
 ORTHOGONAL = """
 import jax, numpy as np
-from purejaxppo.initializers import orthogonal
+from purejaxppo.networks.initializers import orthogonal
 shapes = (8, 8, 4, 32), (3, 3, 64, 64)
 def draw(key):
     keys = jax.random.split(key, len(shapes))

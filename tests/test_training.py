@@ -11,8 +11,8 @@ import pytest
 
 import purejaxppo as ppo
 from envs import probes
-from purejaxppo import techniques as t
-from purejaxppo.fields import replace
+from purejaxppo.config import techniques as t
+from purejaxppo.config.fields import replace
 
 CONFIG = ppo.Config(
     total_timesteps=5 * 64,

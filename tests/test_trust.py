@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from purejaxppo import cli, disk
-from purejaxppo.commands import machine
-from purejaxppo.study import Study, digests, load, store
-from purejaxppo.study.trust import needs_trust
+from purejaxppo.cli import devices, entry_point
+from purejaxppo.study import Study, load
+from purejaxppo.study.storage import digests, disk, files
+from purejaxppo.study.storage.trust import needs_trust
 from tests.conftest import SMALL
 from tests.studies import leave_facts
 
@@ -22,7 +22,7 @@ from envs.probes import Match
 
 @pytest.fixture(autouse=True)
 def same_machine(monkeypatch):
-    monkeypatch.setattr(machine, "use_this_machine", lambda: None)
+    monkeypatch.setattr(devices, "use_this_machine", lambda: None)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def place(tmp_path, monkeypatch):
 
 def leave(folder, env):
     """A study's `config.toml` and `environment.json`, which fit."""
-    store.write_job(folder, store.Job(env, 1, 0, SMALL))
+    files.write_job(folder, files.Job(env, 1, 0, SMALL))
     leave_facts(folder)
 
 
@@ -76,7 +76,7 @@ def write_code(path, ran, rest=""):
         ("cwd/walk.py", "cwd/runs/walk", "sys:exit", True),
         ("cwd/walk.py", "cwd/runs/walk", "antigravity:geohash", True),
         ("cwd/walk.py", "cwd/runs/walk", "shutil:rmtree", True),
-        ("cwd/walk.py", "cwd/runs/walk", "purejaxppo.cli:main", True),
+        ("cwd/walk.py", "cwd/runs/walk", "purejaxppo.cli.entry_point:main", True),
         ("cwd/walk.py", "cwd/runs/walk", "__main__:main", True),
         ("cwd/os.py", "cwd/runs/walk", "os:getcwd", True),
         ("cwd/walk.py", "cwd/runs/walk", "..walk:Match", True),
@@ -136,9 +136,9 @@ def strange(small_study, place):
     """A study from elsewhere that names code beside its config, digest and all."""
     folder = shutil.copytree(small_study, place / "cwd" / "got")
     write_code(folder / "strange.py", place / "ran", "raise ValueError('Enough')")
-    job = store.read_job(folder / "config.toml")
-    store.write_job(folder, job._replace(env="got/strange.py:Match"))
-    facts = store.read_environment(folder)
+    job = files.read_job(folder / "config.toml")
+    files.write_job(folder, job._replace(env="got/strange.py:Match"))
+    facts = files.read_environment(folder)
     facts |= {"config": digests.digest(folder / "config.toml"), "status": "incomplete"}
     disk.write_json(folder / "environment.json", facts)
     return folder
@@ -157,7 +157,7 @@ COMMANDS = {
 
 
 def told_of(capfd, *arguments):
-    code = cli.main(arguments)
+    code = entry_point.main(arguments)
     return code, capfd.readouterr().err.strip().splitlines()
 
 

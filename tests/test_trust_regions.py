@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purejaxppo.trust_regions import (
+from purejaxppo.algorithm.learning.natural_gradient import (
     conjugate_gradient,
     fisher_product,
     natural_gradient_step,

@@ -18,16 +18,20 @@ from rich.console import Console
 
 import purejaxppo as ppo
 from envs import probes
-from purejaxppo import cli, reliability
-from purejaxppo.commands import machine, tunings
-from purejaxppo.fields import replace
-from purejaxppo.study import LogUniform, Study, Uniform, store
-from purejaxppo.study.segments import Segment
-from purejaxppo.tuning import Search, claims, domains, pools, searching, storing, tune
-from purejaxppo.tuning.confirming import compared
-from purejaxppo.tuning.domains import USUAL, make_space, params_of, told
-from purejaxppo.tuning.goals import CELLS, FINAL, check_goal, make_goal
+from purejaxppo import reliability
+from purejaxppo.cli import devices, entry_point
+from purejaxppo.cli import tune as tunings
+from purejaxppo.config.fields import replace
+from purejaxppo.study import LogUniform, Study, Uniform
+from purejaxppo.study.execution.segments import Segment
+from purejaxppo.study.storage import files
+from purejaxppo.tuning import Search, ownership, pools, search_space, tune
+from purejaxppo.tuning import search as searching
+from purejaxppo.tuning import trials as storing
+from purejaxppo.tuning.confirmation import compared
 from purejaxppo.tuning.halving import rung_stops, survivors
+from purejaxppo.tuning.objectives import CELLS, FINAL, check_goal, make_goal
+from purejaxppo.tuning.search_space import USUAL, make_space, params_of, told
 
 CONFIG = ppo.Config(
     total_timesteps=8 * 16,
@@ -170,7 +174,7 @@ def test_two_workers_share_a_storage(found, tmp_path):
 WORKER = """
 import sys
 from purejaxppo.study import Uniform
-from purejaxppo.tuning.storing import Ledger, open_study, quiet
+from purejaxppo.tuning.trials import Ledger, open_study, quiet
 with quiet():
     study = open_study(sys.argv[1], "shared", True, {"env": "Match"})
     ledger = Ledger(study, {"gamma": Uniform(0.0, 1.0)}, "tpe", 0)
@@ -328,30 +332,30 @@ def test_a_worker_without_anything_to_do_says_who_is_at_work(monkeypatch):
 
 def test_an_output_is_of_one_search(tmp_path):
     facts = {"env": "A", "space gamma": "0.9,1"}
-    claims.claim(tmp_path, "a", facts)
-    claims.claim(tmp_path, "a", facts)
+    ownership.claim(tmp_path, "a", facts)
+    ownership.claim(tmp_path, "a", facts)
     assert [path.name for path in tmp_path.iterdir()] == ["search.json"]
     with pytest.raises(ValueError, match=r"to be the study 'b''s, but it is 'a''s; an"):
-        claims.claim(tmp_path, "b", facts)
+        ownership.claim(tmp_path, "b", facts)
     with pytest.raises(ValueError, match=r"its env is 'A' and here it is 'B'; another"):
-        claims.claim(tmp_path, "a", {**facts, "env": "B"})
+        ownership.claim(tmp_path, "a", {**facts, "env": "B"})
     with pytest.raises(ValueError, match="to hold no search, but it does; another --o"):
-        claims.check_no_search(tmp_path)
+        ownership.check_no_search(tmp_path)
     (tmp_path / "search.json").write_text("{")
     with pytest.raises(ValueError, match=r"search\.json to say whose the output is"):
-        claims.claim(tmp_path, "a", facts)
+        ownership.claim(tmp_path, "a", facts)
 
 
 def test_an_output_is_a_search_s_or_a_study_s(capsys, tmp_path):
     output = ("--output", str(tmp_path))
-    store.write_job(tmp_path, store.Job("CartPole-v1", 1, 0, ppo.Config()))
+    files.write_job(tmp_path, files.Job("CartPole-v1", 1, 0, ppo.Config()))
     assert fails(capsys, "tune", "CartPole-v1", *output) == (
         f"Expected output {tmp_path} to hold no study, but it does; another --output "
         "begins the search."
     )
     assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
-    store.remove(tmp_path / "config.toml")
-    claims.claim(tmp_path, "a", {})
+    files.remove(tmp_path / "config.toml")
+    ownership.claim(tmp_path, "a", {})
     assert fails(capsys, "train", "CartPole-v1", *output) == (
         f"Expected output {tmp_path} to hold no search, but it does; another --output "
         "begins the study."
@@ -495,7 +499,7 @@ def test_listed_values_are_checked_together_beside_many_ranges():
     """Each is right by itself: 3 x 4, 2 x 3 and 2 x 4 steps halve, 3 x 3 do not."""
     listed = {"num_envs": [2, 3], "num_steps": [4, 3], "num_minibatches": [1, 2]}
     space = {**USUAL, "gamma": Uniform(0.9, 1.0), **listed}
-    assert 2 ** len(space) > domains.MOST_CHECKED
+    assert 2 ** len(space) > search_space.MOST_CHECKED
     with pytest.raises(ValueError, match="Expected num_minibatches to divide"):
         make_space(CONFIG, space)
 
@@ -617,11 +621,11 @@ TINY = (
 
 @pytest.fixture(autouse=True)
 def same_machine(monkeypatch):
-    monkeypatch.setattr(machine, "use_this_machine", lambda: None)
+    monkeypatch.setattr(devices, "use_this_machine", lambda: None)
 
 
 def fails(capsys, *arguments):
-    assert cli.main(arguments) == 2
+    assert entry_point.main(arguments) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     return lines[0].removeprefix("purejaxppo: error: ")
@@ -630,14 +634,14 @@ def fails(capsys, *arguments):
 def test_the_command_leaves_what_it_found(found, tmp_path, capsys):
     output = tmp_path / "tune"
     command = ("tune", "envs.probes:Match", *TINY, "--output", str(output))
-    assert cli.main(command) == 0
+    assert entry_point.main(command) == 0
     out = capsys.readouterr().out
     assert "\n\n\n" not in out  # Which a bar that is stopped again and again leaves.
     printed = " ".join(out.split())
     best = found[0].best
     assert f"(trial {best.number})" in printed
     assert "is optimistic" in printed and "On 2 fresh seeds the best" in printed
-    job = store.read_job(output / "best.toml")
+    job = files.read_job(output / "best.toml")
     assert job.config.learning_rate == best.setting["learning_rate"]
     assert (job.env, job.num_seeds, job.seed) == ("envs.probes:Match", 2, 2)
     with (output / "tune.csv").open() as file:
@@ -648,7 +652,7 @@ def test_the_command_leaves_what_it_found(found, tmp_path, capsys):
     assert (output / "tune.png").stat().st_size > 5_000
     kept = {path.name for path in (output / "confirm").iterdir()}
     assert kept == {"default", f"trial-{best.number}"}
-    assert store.read_results(output / "confirm" / "default").seed.values.tolist() == [
+    assert files.read_results(output / "confirm" / "default").seed.values.tolist() == [
         2,
         3,
     ]
@@ -729,5 +733,5 @@ def test_the_command_says_how_to_go_on(monkeypatch, capsys, tmp_path):
 
     monkeypatch.setattr(Search, "run", stop)
     output = ("--output", str(tmp_path))
-    assert cli.main(("tune", "envs.probes:Match", *TINY, *output)) == 130
+    assert entry_point.main(("tune", "envs.probes:Match", *TINY, *output)) == 130
     assert "the same command goes on" in capsys.readouterr().out

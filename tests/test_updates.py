@@ -12,11 +12,8 @@ import pytest
 
 import purejaxppo as ppo
 from envs import probes
-from purejaxppo import techniques as t
-from purejaxppo.fields import replace
-from purejaxppo.objectives import out_of_bounds
-from purejaxppo.parts import make_optimizer
-from purejaxppo.updates import (
+from purejaxppo.algorithm.components import make_optimizer
+from purejaxppo.algorithm.learning.epochs import (
     Learner,
     Lesson,
     learning_rates,
@@ -24,6 +21,9 @@ from purejaxppo.updates import (
     phases,
     update,
 )
+from purejaxppo.algorithm.learning.objective import out_of_bounds
+from purejaxppo.config import techniques as t
+from purejaxppo.config.fields import replace
 
 CONFIG = ppo.Config(
     total_timesteps=4 * 32,

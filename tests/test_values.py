@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purejaxppo import values
+from purejaxppo.algorithm.normalization import value_maps
 
 SIZES = np.geomspace(1e-4, 1e6, 2001)
 X = jnp.asarray(np.concatenate([-SIZES[::-1], [0.0], SIZES]), jnp.float32)
@@ -31,13 +31,13 @@ def h_inverse(y, eps, number: Any = np.float64):
 
 
 MAPS = {
-    "eps 1": values.signed_hyperbolic(1.0),
-    "eps 1e-2": values.signed_hyperbolic(1e-2),
-    "eps 1e-3": values.signed_hyperbolic(1e-3),
-    "eps 1e-6": values.signed_hyperbolic(1e-6),
-    "eps 0": values.signed_hyperbolic(0.0),
-    "traced eps": values.signed_hyperbolic(jnp.float32(1e-2)),
-    "symlog": values.symlog(),
+    "eps 1": value_maps.signed_hyperbolic(1.0),
+    "eps 1e-2": value_maps.signed_hyperbolic(1e-2),
+    "eps 1e-3": value_maps.signed_hyperbolic(1e-3),
+    "eps 1e-6": value_maps.signed_hyperbolic(1e-6),
+    "eps 0": value_maps.signed_hyperbolic(0.0),
+    "traced eps": value_maps.signed_hyperbolic(jnp.float32(1e-2)),
+    "symlog": value_maps.symlog(),
 }
 
 
@@ -53,7 +53,7 @@ def test_round_trip_of_ten_orders_of_magnitude(name):
 
 @pytest.mark.parametrize("eps", [1.0, 1e-2, 1e-3, 1e-6])
 def test_signed_hyperbolic_is_the_textbooks_in_float64(eps):
-    encode, decode = values.signed_hyperbolic(eps)
+    encode, decode = value_maps.signed_hyperbolic(eps)
     np.testing.assert_allclose(encode(X), h(np.float64(X), eps), rtol=1e-6)
     y = encode(X)
     expected = h_inverse(np.float64(y), eps)
@@ -63,17 +63,17 @@ def test_signed_hyperbolic_is_the_textbooks_in_float64(eps):
 def test_the_textbooks_inverse_loses_the_digits_of_float32():
     y = np.float32(h(SIZES, 1e-3))
     textbook = h_inverse(y, 1e-3, np.float32)
-    ours = np.asarray(values.signed_hyperbolic(1e-3).decode(jnp.asarray(y)))
+    ours = np.asarray(value_maps.signed_hyperbolic(1e-3).decode(jnp.asarray(y)))
     assert np.max(np.abs(textbook / SIZES - 1)) > 0.1
     assert np.max(np.abs(ours / SIZES - 1)) < 1e-5
 
 
 def test_by_hand():
-    encode, decode = values.signed_hyperbolic(0.01)
+    encode, decode = value_maps.signed_hyperbolic(0.01)
     # √(3 + 1) − 1 + .03, and √(1 + 8) − 1 + .08, negated
     np.testing.assert_allclose(encode(jnp.array([3.0, -8.0])), [1.03, -2.08])
     np.testing.assert_allclose(decode(jnp.array([1.03, -2.08])), [3, -8], rtol=1e-6)
-    encode, decode = values.symlog()
+    encode, decode = value_maps.symlog()
     e = float(np.e)
     np.testing.assert_allclose(encode(jnp.array([e - 1, 1 - e])), [1, -1], rtol=1e-6)
     np.testing.assert_allclose(decode(jnp.array([-2.0])), [1 - e**2], rtol=1e-6)
@@ -92,23 +92,25 @@ def test_slope_at_0_and_everywhere(name, slope):
 
 
 def test_affine_by_hand():
-    encode, decode = values.affine(jnp.float32(3), 2.0)
+    encode, decode = value_maps.affine(jnp.float32(3), 2.0)
     np.testing.assert_allclose(encode(jnp.array([3.0, 5, -17])), [0, 1, -10])
     np.testing.assert_allclose(decode(jnp.array([0.0, 1, -10])), [3, 5, -17])
 
 
 def test_affine_clips_what_is_learned_and_not_what_is_read():
-    encode, decode = values.affine(3.0, 2.0, clip=5.0)
+    encode, decode = value_maps.affine(3.0, 2.0, clip=5.0)
     x = jnp.array([3.0, 13.5, 100, -17])
     np.testing.assert_allclose(encode(x), [0, 5, 5, -5])
     np.testing.assert_allclose(decode(jnp.array([7.0])), [17])
-    assert "max" not in str(jax.make_jaxpr(values.affine(3.0, 2.0).encode)(x))
+    assert "max" not in str(jax.make_jaxpr(value_maps.affine(3.0, 2.0).encode)(x))
     assert "max" in str(jax.make_jaxpr(encode)(x))
 
 
 @pytest.mark.parametrize("name", [*MAPS, "affine"])
 def test_maps_of_batches_under_vmap(name):
-    encode, decode = MAPS.get(name, values.affine(jnp.float32(1), jnp.float32(2), 5.0))
+    encode, decode = MAPS.get(
+        name, value_maps.affine(jnp.float32(1), jnp.float32(2), 5.0)
+    )
     x = jax.random.normal(jax.random.key(0), (3, 4))
     there = jax.vmap(encode)(x)
     np.testing.assert_allclose(there, encode(x), rtol=1e-6)
@@ -123,12 +125,12 @@ def test_popart_preserves_what_the_critic_says(key, new_mean, new_std):
     x = jax.random.normal(jax.random.fold_in(key, 1), (100, 5))
     old = jnp.float32(1.0), jnp.float32(2.0)
     new = jnp.float32(new_mean), jnp.float32(new_std)
-    scale, shift = jax.jit(values.popart_scale)(*old, *new)
-    before = values.affine(*old).decode(x @ w + b)
-    after = values.affine(*new).decode(x @ (w * scale) + (b * scale + shift))
+    scale, shift = jax.jit(value_maps.popart_scale)(*old, *new)
+    before = value_maps.affine(*old).decode(x @ w + b)
+    after = value_maps.affine(*new).decode(x @ (w * scale) + (b * scale + shift))
     np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-4)
 
 
 def test_popart_by_hand():
     # σ: 2 → 4 halves the weights; μ: 1 → 3 takes 2 / 4 from the bias
-    assert values.popart_scale(1.0, 2.0, 3.0, 4.0) == (0.5, -0.5)
+    assert value_maps.popart_scale(1.0, 2.0, 3.0, 4.0) == (0.5, -0.5)

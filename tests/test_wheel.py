@@ -17,7 +17,7 @@ import importlib.util, pathlib, sys
 sys.path = [entry for entry in sys.path if entry != sys.argv[2]]
 
 import purejaxppo
-from purejaxppo import cli
+from purejaxppo.cli import entry_point as cli
 
 target = pathlib.Path(sys.argv[1]).resolve()
 package = pathlib.Path(purejaxppo.__file__).resolve().parent

@@ -20,11 +20,11 @@ from gymnax.wrappers import purerl
 
 import purejaxppo as ppo
 from envs import probes
-from purejaxppo.checking import check_environment
-from purejaxppo.fields import replace
-from purejaxppo.suites import adapt
-from purejaxppo.suites.gymnax import Gymnax
-from purejaxppo.wrappers import TimeLimit
+from purejaxppo.checks import check_environment
+from purejaxppo.config.fields import replace
+from purejaxppo.environments.suites import adapt
+from purejaxppo.environments.suites.gymnax import Gymnax
+from purejaxppo.environments.wrappers import TimeLimit
 from tests.techniques import jit
 
 CartPole: Any = cartpole.CartPole

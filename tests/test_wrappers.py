@@ -11,9 +11,9 @@ from gymnasium import spaces
 
 import purejaxppo as ppo
 from envs import identity, masked, moving, probes
-from purejaxppo.environments import make_reset, make_step
-from purejaxppo.spaces import check_value
-from purejaxppo.wrappers import (
+from purejaxppo.environments.protocol import make_reset, make_step
+from purejaxppo.environments.spaces import check_value
+from purejaxppo.environments.wrappers import (
     FrameStack,
     HideMask,
     ObservationWrapper,

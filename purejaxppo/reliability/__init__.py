@@ -36,7 +36,14 @@ from purejaxppo.reliability.aggregates import (
     tail_size,
 )
 from purejaxppo.reliability.analysis import Analysis, Plan, analyze
-from purejaxppo.reliability.cells import (
+from purejaxppo.reliability.comparison import Comparison, compare
+from purejaxppo.reliability.curves import (
+    entropy_collapsed,
+    fill_forward,
+    final_performance,
+    thinned,
+)
+from purejaxppo.reliability.dispersion_and_risk import (
     AcrossRuns,
     Definition,
     WithinRuns,
@@ -45,8 +52,10 @@ from purejaxppo.reliability.cells import (
     cells_within_runs,
     runs_in_cells,
 )
-from purejaxppo.reliability.comparing import Comparison, compare
-from purejaxppo.reliability.comparisons import (
+from purejaxppo.reliability.filters import low_pass, regular, resampled
+from purejaxppo.reliability.grids import filled, on_one_grid, on_regular_grid
+from purejaxppo.reliability.intervals import Interval, bootstrap, lacking, resample
+from purejaxppo.reliability.permutation_tests import (
     Contrast,
     Power,
     corrected,
@@ -56,16 +65,7 @@ from purejaxppo.reliability.comparisons import (
     power,
     ranks,
 )
-from purejaxppo.reliability.curves import (
-    entropy_collapsed,
-    fill_forward,
-    final_performance,
-    thinned,
-)
-from purejaxppo.reliability.filters import low_pass, regular, resampled
-from purejaxppo.reliability.grids import filled, on_one_grid, on_regular_grid
-from purejaxppo.reliability.intervals import Interval, bootstrap, lacking, resample
-from purejaxppo.reliability.records import Runs
+from purejaxppo.reliability.runs import Runs
 from purejaxppo.reliability.scores import (
     normalized,
     optimality_gap,
@@ -73,7 +73,7 @@ from purejaxppo.reliability.scores import (
     probability_of_improvement,
 )
 from purejaxppo.reliability.summary import Summary, summarize
-from purejaxppo.reliability.table import markdown, render
+from purejaxppo.reliability.summary_table import markdown, render
 
 __all__ = [
     "AcrossRuns",

@@ -11,7 +11,8 @@ from purejaxppo.reliability import aggregates
 from purejaxppo.reliability.across_time import curve_range, max_drawdown
 from purejaxppo.reliability.arrays import Array
 from purejaxppo.reliability.caveats import caveats_of, of_resamples
-from purejaxppo.reliability.cells import (
+from purejaxppo.reliability.curves import final_performance
+from purejaxppo.reliability.dispersion_and_risk import (
     Definition,
     WithinRuns,
     cell_intervals,
@@ -19,11 +20,10 @@ from purejaxppo.reliability.cells import (
     lacking_cells,
     runs_in_cells,
 )
-from purejaxppo.reliability.comparisons import CORRECTIONS, Correction
-from purejaxppo.reliability.curves import final_performance
 from purejaxppo.reliability.grids import filled, on_regular_grid
 from purejaxppo.reliability.intervals import Interval, bootstrap, lacking, resample
-from purejaxppo.reliability.records import Runs, check_runs
+from purejaxppo.reliability.permutation_tests import CORRECTIONS, Correction
+from purejaxppo.reliability.runs import Runs, check_runs
 from purejaxppo.reliability.scores import optimality_gap
 from purejaxppo.reliability.summary import Summary, summarize
 

@@ -7,13 +7,13 @@ import numpy as np
 
 from purejaxppo.reliability import aggregates
 from purejaxppo.reliability.across_time import curve_range, windows
-from purejaxppo.reliability.cells import FRAMES, Definition
 from purejaxppo.reliability.curves import points_at_the_end
+from purejaxppo.reliability.dispersion_and_risk import FRAMES, Definition
 from purejaxppo.reliability.grids import filled
 from purejaxppo.reliability.intervals import LACKING, most_lacking
-from purejaxppo.reliability.records import Runs
+from purejaxppo.reliability.runs import Runs
 from purejaxppo.reliability.summary import Summary
-from purejaxppo.reliability.table import warnings
+from purejaxppo.reliability.summary_table import warnings
 
 INTERVAL_RUNS = 10
 """Below so many runs a bootstrap draws too few different samples to be trusted."""

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from purejaxppo.reliability.curves import fill_forward, points_at_the_end
-from purejaxppo.reliability.records import Runs
+from purejaxppo.reliability.runs import Runs
 
 POINTS = 100
 """Bins of uneven logs: a window of 5 % of the training holds five of them."""

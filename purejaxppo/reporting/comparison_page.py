@@ -5,15 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from purejaxppo.reliability.analysis import Plan
-from purejaxppo.reliability.comparing import Comparison
-from purejaxppo.reliability.records import Runs
-from purejaxppo.reporting import (
-    comparison_tables,
-    definitions,
-    drawing,
-    settings,
-)
-from purejaxppo.reporting.models import (
+from purejaxppo.reliability.comparison import Comparison
+from purejaxppo.reliability.runs import Runs
+from purejaxppo.reporting import comparison_tables, config_tables, figures, glossary
+from purejaxppo.reporting.conclusions import verdicts
+from purejaxppo.reporting.formatting import counted, listed, percent
+from purejaxppo.reporting.html_pages import gathered, made_by, with_advice
+from purejaxppo.reporting.page_elements import (
     Block,
     Caveat,
     Definitions,
@@ -21,10 +19,7 @@ from purejaxppo.reporting.models import (
     Page,
     Section,
 )
-from purejaxppo.reporting.pages import gathered, made_by, with_advice
-from purejaxppo.reporting.sentences import verdicts
 from purejaxppo.reporting.sources import Source
-from purejaxppo.reporting.words import counted, listed, percent
 
 
 def make_comparison_page(
@@ -47,8 +42,8 @@ def make_comparison_page(
     """
     records = [runs for source in sources for runs in source.records]
     origin: list[Block] = [
-        settings.differences_table(sources),
-        settings.origins_table(sources, versions),
+        config_tables.differences_table(sources),
+        config_tables.origins_table(sources, versions),
     ]
     blocks = {
         ("final", "Final returns"): _final(comparison, records, plan, metric),
@@ -108,7 +103,7 @@ def _final(
         blocks += [
             Figure(
                 f"curves{i}",
-                drawing.learning_curves(f"curves{i}-drawing", runs, plan.alpha, metric),
+                figures.learning_curves(f"curves{i}-drawing", runs, plan.alpha, metric),
                 f"Learning curves on {task}",
                 f"{metric.capitalize()} over environment steps, means of bins: centre "
                 f"(IQM), middle half of the runs, and the mean of the worst "
@@ -116,7 +111,7 @@ def _final(
             ),
             Figure(
                 f"strip{i}",
-                drawing.strip(
+                figures.strip(
                     f"strip{i}-drawing", scores, plan.alpha, f"final {metric}"
                 ),
                 f"Every run on {task}",
@@ -133,7 +128,7 @@ def _pairs(comparison: Comparison, plan: Plan) -> list[Block]:
         blocks.append(
             Figure(
                 "improvement",
-                drawing.improvement("improvement-drawing", names, _matrix(comparison)),
+                figures.improvement("improvement-drawing", names, _matrix(comparison)),
                 "Probability of improvement",
                 f"How probably a run of the algorithm of a row has a higher final "
                 f"return than one of that of a column, mean over tasks, with "
@@ -157,19 +152,19 @@ def _matrix(comparison: Comparison) -> np.ndarray:
 
 def _pooled(comparison: Comparison, plan: Plan) -> list[Block]:
     pooled, interval = comparison.pooled, f"{percent(plan.confidence)} intervals"
-    titles = definitions.titles(plan)
+    titles = glossary.titles(plan)
     aggregates = {titles[name]: of for name, of in pooled.aggregates.items()}
     return [
         comparison_tables.pooled_table(comparison, plan),
         Figure(
             "aggregates",
-            drawing.intervals("aggregates-drawing", aggregates),
+            figures.intervals("aggregates-drawing", aggregates),
             "Aggregates of normalised final returns",
             f"Estimates with {interval}.",
         ),
         Figure(
             "profiles",
-            drawing.performance_profiles(
+            figures.performance_profiles(
                 "profiles-drawing",
                 pooled.thresholds,
                 pooled.profiles,
@@ -182,7 +177,7 @@ def _pooled(comparison: Comparison, plan: Plan) -> list[Block]:
         ),
         Figure(
             "ranks",
-            drawing.ranking("ranks-drawing", pooled.ranks),
+            figures.ranking("ranks-drawing", pooled.ranks),
             "Mean ranks",
             f"Of each algorithm's runs among all runs, 1 is best, with {interval}.",
         ),
@@ -196,7 +191,7 @@ def _cells(comparison: Comparison, plan: Plan) -> list[Block]:
         blocks.append(
             Figure(
                 f"cells{i}",
-                drawing.cells(f"cells{i}-drawing", found),
+                figures.cells(f"cells{i}-drawing", found),
                 f"Dispersion and risk on {task}",
                 f"Estimates with {percent(plan.confidence)} intervals.",
             )
@@ -205,4 +200,4 @@ def _cells(comparison: Comparison, plan: Plan) -> list[Block]:
 
 
 def _definitions(plan: Plan) -> list[Block]:
-    return [Definitions({**definitions.general(plan), **definitions.SOURCES})]
+    return [Definitions({**glossary.general(plan), **glossary.SOURCES})]

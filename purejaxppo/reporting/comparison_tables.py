@@ -3,22 +3,22 @@
 from purejaxppo.reliability.aggregates import num_observed
 from purejaxppo.reliability.analysis import Analysis, Plan
 from purejaxppo.reliability.caveats import INTERVAL_RUNS
-from purejaxppo.reliability.comparing import Comparison
-from purejaxppo.reliability.findings import SCORE, TAIL, Finding
+from purejaxppo.reliability.comparison import Comparison
+from purejaxppo.reliability.hypotheses import SCORE, TAIL, Finding
 from purejaxppo.reliability.intervals import Interval
-from purejaxppo.reliability.pairs import Pair
-from purejaxppo.reporting import definitions
-from purejaxppo.reporting.models import Cell, Column, Table, text, word_columns
-from purejaxppo.reporting.sentences import better, of_pair
-from purejaxppo.reporting.tables import entering, framed, interval_cell
-from purejaxppo.reporting.words import NOTHING, cell_title, p_value, percent
+from purejaxppo.reliability.pairwise import Pair
+from purejaxppo.reporting import glossary
+from purejaxppo.reporting.conclusions import better, of_pair
+from purejaxppo.reporting.formatting import NOTHING, cell_title, p_value, percent
+from purejaxppo.reporting.page_elements import Cell, Column, Table, text, word_columns
+from purejaxppo.reporting.study_tables import entering, framed, interval_cell
 
 ALL_TASKS = "all tasks"
 
 
 def results_table(comparison: Comparison, plan: Plan) -> Table:
     """Final returns of each algorithm on each task."""
-    titles = definitions.titles(plan)
+    titles = glossary.titles(plan)
     shown = ["iqm", "cvar", "iqr", "mean", "median"]
     some = any("optimality_gap" in a.aggregates for a in comparison.analyses)
     shown += ["optimality_gap"] if some else []
@@ -34,7 +34,7 @@ def results_table(comparison: Comparison, plan: Plan) -> Table:
         for analysis in comparison.analyses
         if analysis.task == task
     ]
-    meanings = definitions.score_definitions(plan)
+    meanings = glossary.score_definitions(plan)
     if some:
         meanings["optimality_gap"] = (
             "Mean of target − min(final return, target). Lower is better."
@@ -61,8 +61,8 @@ def _runs(analysis: Analysis) -> Cell:
 
 def pooled_table(comparison: Comparison, plan: Plan) -> Table:
     """Normalised final returns over all tasks, and mean ranks."""
-    titles, pooled = definitions.titles(plan), comparison.pooled
-    terms = definitions.comparison_definitions(comparison.ranges, plan)
+    titles, pooled = glossary.titles(plan), comparison.pooled
+    terms = glossary.comparison_definitions(comparison.ranges, plan)
     return Table(
         key="pooled",
         caption=f"Normalised final returns over all tasks, with {_intervals(plan)}",
@@ -91,8 +91,8 @@ def pairs_table(comparison: Comparison, plan: Plan) -> Table:
         tasks: list[str | None] = [*comparison.tasks]
         tasks += [None] if len(tasks) > 1 else []
         rows += [_pair_row(pair, tests, task, plan) for task in tasks]
-    terms = definitions.comparison_definitions(comparison.ranges, plan)
-    tail = definitions.titles(plan)["cvar"]
+    terms = glossary.comparison_definitions(comparison.ranges, plan)
+    tail = glossary.titles(plan)["cvar"]
     return Table(
         key="pairs",
         caption=f"Each two algorithms by their final returns, with {_intervals(plan)}",
@@ -152,7 +152,7 @@ def _needed(pair: Pair, task: str) -> Cell:
 
 def cells_table(comparison: Comparison, plan: Plan) -> Table:
     """Every cell of each algorithm on each task."""
-    meanings = definitions.cell_definitions(plan.definition)
+    meanings = glossary.cell_definitions(plan.definition)
     rows = [
         [
             text(analysis.task),
@@ -205,7 +205,7 @@ def tests_table(comparison: Comparison, plan: Plan) -> Table:
         for test in comparison.findings
         if test.measure not in (SCORE, TAIL)
     ]
-    terms = definitions.comparison_definitions(comparison.ranges, plan)
+    terms = glossary.comparison_definitions(comparison.ranges, plan)
     return Table(
         key="tests",
         caption="Each two algorithms by dispersion and risk"

@@ -3,9 +3,12 @@
 from typing import NamedTuple
 
 from purejaxppo.reliability.analysis import Analysis, Plan, analyze
-from purejaxppo.reliability.records import Runs
-from purejaxppo.reporting import definitions, drawing, settings, tables
-from purejaxppo.reporting.models import (
+from purejaxppo.reliability.runs import Runs
+from purejaxppo.reporting import config_tables, figures, glossary, study_tables
+from purejaxppo.reporting.conclusions import verdict
+from purejaxppo.reporting.formatting import counted, percent
+from purejaxppo.reporting.html_pages import gathered, made_by, with_advice
+from purejaxppo.reporting.page_elements import (
     Block,
     Caveat,
     Definitions,
@@ -13,10 +16,7 @@ from purejaxppo.reporting.models import (
     Page,
     Section,
 )
-from purejaxppo.reporting.pages import gathered, made_by, with_advice
-from purejaxppo.reporting.sentences import verdict
 from purejaxppo.reporting.sources import Source
-from purejaxppo.reporting.words import counted, percent
 
 
 class Part(NamedTuple):
@@ -128,9 +128,11 @@ def _sections(of: str, part: Part, plan: Plan, several: bool) -> list[Section]:
             f"{of}-final",
             _titled(prefix, "final returns"),
             [
-                tables.scores_table(f"{of}-scores", part.analysis, plan, part.target),
+                study_tables.scores_table(
+                    f"{of}-scores", part.analysis, plan, part.target
+                ),
                 _strip(f"{of}-strip", part, plan),
-                tables.runs_table(f"{of}-runs", part.analysis),
+                study_tables.runs_table(f"{of}-runs", part.analysis),
             ],
         ),
         Section(
@@ -153,7 +155,7 @@ def _curves(key: str, part: Part, plan: Plan) -> Figure:
     runs, alpha = {part.runs.algorithm: part.runs}, plan.alpha
     return Figure(
         key,
-        drawing.learning_curves(f"{key}-drawing", runs, alpha, part.quantity),
+        figures.learning_curves(f"{key}-drawing", runs, alpha, part.quantity),
         "Learning curves",
         f"{part.quantity.capitalize()} over environment steps, means of bins: centre "
         f"(IQM), middle half of the runs, and the mean of the worst "
@@ -164,7 +166,7 @@ def _curves(key: str, part: Part, plan: Plan) -> Figure:
 def _drawdowns(key: str, part: Part, plan: Plan) -> Figure:
     return Figure(
         key,
-        drawing.drawdowns(f"{key}-drawing", part.runs, plan.definition.alpha),
+        figures.drawdowns(f"{key}-drawing", part.runs, plan.definition.alpha),
         "Drawdown",
         "How far runs are below their own best until then: the long-term risk is the "
         "mean of the worst of it. Drawn of means of bins, which are less deep than the "
@@ -175,7 +177,7 @@ def _drawdowns(key: str, part: Part, plan: Plan) -> Figure:
 def _strip(key: str, part: Part, plan: Plan) -> Figure:
     return Figure(
         key,
-        drawing.strip(
+        figures.strip(
             f"{key}-drawing",
             {part.analysis.algorithm: part.analysis.scores},
             plan.alpha,
@@ -188,16 +190,16 @@ def _strip(key: str, part: Part, plan: Plan) -> Figure:
 
 def _cells(of: str, analysis: Analysis, plan: Plan) -> list[Block]:
     return [
-        tables.matrix(f"{of}-matrix", analysis),
+        study_tables.matrix(f"{of}-matrix", analysis),
         Figure(
             f"{of}-intervals",
-            drawing.cells(
+            figures.cells(
                 f"{of}-intervals-drawing", {analysis.algorithm: analysis.cells}
             ),
             "Cells in thirds of the training",
             f"Estimates with {percent(plan.confidence)} intervals.",
         ),
-        tables.cells_table(f"{of}-table", analysis, plan),
+        study_tables.cells_table(f"{of}-table", analysis, plan),
     ]
 
 
@@ -207,9 +209,9 @@ def _titled(prefix: str, title: str) -> str:
 
 def _origin(source: Source, versions: dict[str, str]) -> list[Block]:
     """What is known of it: without a study, there are no options."""
-    options: list[Block] = [settings.config_table(source)] if source.config else []
-    return [*options, settings.origins_table([source], versions)]
+    options: list[Block] = [config_tables.config_table(source)] if source.config else []
+    return [*options, config_tables.origins_table([source], versions)]
 
 
 def _definitions(plan: Plan) -> list[Block]:
-    return [Definitions({**definitions.general(plan), **definitions.SOURCES})]
+    return [Definitions({**glossary.general(plan), **glossary.SOURCES})]

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from purejaxppo.fields import flatten
-from purejaxppo.interchange import ReadingWarning, arguments, read
-from purejaxppo.labels import shown
-from purejaxppo.reliability.records import Runs
-from purejaxppo.reporting.words import counted
-from purejaxppo.study import store
+from purejaxppo.config.fields import flatten
+from purejaxppo.config.labels import shown
+from purejaxppo.reliability.runs import Runs
+from purejaxppo.reporting.formatting import counted
+from purejaxppo.results import ReadingWarning, arguments, read
+from purejaxppo.study.storage import files
 
 METRICS = {
     "episode_return": "training return",
@@ -52,16 +52,16 @@ def read_source(path: Path, format: str | None = None, **how: Any) -> Source:
         warnings.simplefilter("always", ReadingWarning)
         records = read(path, format, **how)
     config, environment = {}, {}
-    if store.holds_study(path):
-        job = store.read_own_job(path)
+    if files.holds_study(path):
+        job = files.read_own_job(path)
         config = {**job._asdict(), **flatten(job.config), **_grid(job)}
         del config["config"], config["settings"]
-        environment = store.read_environment(path)
+        environment = files.read_environment(path)
     notes = [str(warning.message) for warning in caught]
     return Source(path, records, config, environment, notes)
 
 
-def _grid(job: store.Job) -> dict[str, Any]:
+def _grid(job: files.Job) -> dict[str, Any]:
     """The values that a grid gives to each of its fields, once each."""
     names = job.settings[0] if job.settings else ()
     return {
@@ -115,5 +115,5 @@ def how_to_read(
 
 def metrics_of(path: Path) -> list[str]:
     """Return which of `METRICS` a study has recorded."""
-    results = store.read_results(path)
+    results = files.read_results(path)
     return [name for name in METRICS if name in results]

@@ -4,12 +4,12 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from purejaxppo.reliability.analysis import Plan
-from purejaxppo.reliability.comparing import Comparison
-from purejaxppo.reporting import definitions
+from purejaxppo.reliability.comparison import Comparison
+from purejaxppo.reporting import glossary
 from purejaxppo.reporting.comparison_page import caveats_of
 from purejaxppo.reporting.comparison_tables import pairs_table, results_table
-from purejaxppo.reporting.models import Table
-from purejaxppo.reporting.sentences import verdicts
+from purejaxppo.reporting.conclusions import verdicts
+from purejaxppo.reporting.page_elements import Table
 from purejaxppo.reporting.sources import Source
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def rendered(
     """Return what `rich.console.Console.print` is to print."""
     from rich.text import Text
 
-    titles = definitions.titles(plan)
+    titles = glossary.titles(plan)
     scores = ("task", "algorithm", "runs", titles["iqm"], titles["cvar"])
     pairs = ("first", "second", "task", "P(first is better)", "better", "runs needed")
     # Text, not str: rich would read the brackets of "[361, 830]" as markup.

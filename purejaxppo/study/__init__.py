@@ -1,7 +1,10 @@
 """Studies: many runs on many devices, and the directory that they leave."""
 
-from purejaxppo.study.evaluating import MODES, Played, evaluate_study, play_policies
-from purejaxppo.study.grids import (
+from purejaxppo.study.devices.sharding import over_devices
+from purejaxppo.study.evaluation import MODES, Played, evaluate_study, play_policies
+from purejaxppo.study.execution.plans import Plan
+from purejaxppo.study.execution.resources import Means
+from purejaxppo.study.grids.grids import (
     LogUniform,
     Uniform,
     crossed,
@@ -12,11 +15,8 @@ from purejaxppo.study.grids import (
     zipped,
 )
 from purejaxppo.study.loading import Loaded, Policy, load, load_run
-from purejaxppo.study.means import Means
-from purejaxppo.study.plans import Plan
-from purejaxppo.study.running import Study
-from purejaxppo.study.sharding import over_devices
-from purejaxppo.study.work import Status
+from purejaxppo.study.runner import Status
+from purejaxppo.study.study import Study
 
 __all__ = [
     "MODES",

@@ -9,18 +9,19 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from purejaxppo import disk, loggers
-from purejaxppo.fields import flatten
-from purejaxppo.labels import label
-from purejaxppo.study import hosts, store
-from purejaxppo.study.chunks import Outcome
-from purejaxppo.study.grids import Setting
-from purejaxppo.study.groups import Group
-from purejaxppo.study.means import Means
-from purejaxppo.study.origins import changes, provenance
-from purejaxppo.study.plans import Chunk
+from purejaxppo.config.fields import flatten
+from purejaxppo.config.labels import label
+from purejaxppo.study import loggers
+from purejaxppo.study.devices import processes
+from purejaxppo.study.execution.chunks import Outcome
+from purejaxppo.study.execution.plans import Chunk
+from purejaxppo.study.execution.resources import Means
+from purejaxppo.study.execution.segments import Algorithm
+from purejaxppo.study.grids.grids import Setting
+from purejaxppo.study.grids.groups import Group
 from purejaxppo.study.results import merge
-from purejaxppo.study.segments import Algorithm
+from purejaxppo.study.storage import disk, files
+from purejaxppo.study.storage.reproducibility import changes, provenance
 
 
 class ChangedWarning(UserWarning):
@@ -41,7 +42,7 @@ class Task(NamedTuple):
       output: the directory; None for none.
     """
 
-    job: store.Job
+    job: files.Job
     objects: tuple[str, ...]
     groups: Sequence[Group]
     algorithm: Callable[[Group, str | None], Algorithm]
@@ -108,11 +109,11 @@ def check_claim(
     """
     if resume and overwrite:
         raise ValueError("Expected at most one of overwrite and resume, got both.")
-    store.check_directory(output)
-    if store.holds_study(output) and not overwrite:
-        store.check_same(output, task.job, task.objects, resume)
-        if store.read_environment(output)["status"] == "complete":
-            store.check_policies(output)
+    files.check_directory(output)
+    if files.holds_study(output) and not overwrite:
+        files.check_same(output, task.job, task.objects, resume)
+        if files.read_environment(output)["status"] == "complete":
+            files.check_policies(output)
         else:
             _check_provenance(output, task.job.env, allow_changes)
     elif resume:
@@ -121,15 +122,15 @@ def check_claim(
 
 def begin(task: Task, output: Path) -> None:
     """Make a directory the study's, in the place of any other one."""
-    store.clear(output)
+    files.clear(output)
     loggers.clear(output)
     write_facts(output, task, (), 0.0, complete=False)
-    store.write_job(output, task.job)
+    files.write_job(output, task.job)
 
 
 def _check_provenance(output: Path, env: str, allow_changes: bool) -> None:
     """Refuse to go on with what would not give the same bits."""
-    plan = store.read_plan(output)
+    plan = files.read_plan(output)
     changed = [] if plan is None else changes(plan["provenance"], provenance(env))
     if not changed:
         return
@@ -159,13 +160,13 @@ def as_begun(
     Raises:
       ValueError: the note of them is damaged.
     """
-    plan = store.read_plan(output)
+    plan = files.read_plan(output)
     if plan is None:
         return [], means
     numbers = np.asarray(plan["chunks"])
     if not _has_all_runs(numbers, task.groups):
         raise ValueError(
-            f"Expected {output / store.PLAN} to have each run in one chunk, as it was "
+            f"Expected {output / files.PLAN} to have each run in one chunk, as it was "
             "written; it is damaged."
         )
     share = min(plan["devices_per_run"], jax.device_count())
@@ -201,7 +202,7 @@ def write_chunks(
         "devices_per_run": devices_per_run,
         "chunks": chunks,
     }
-    disk.write_json(output / store.PLAN, record)
+    disk.write_json(output / files.PLAN, record)
 
 
 def leave(
@@ -216,11 +217,11 @@ def leave(
     All processes take part. The note that the study is complete comes last: whatever
     happens until then, it can be resumed.
     """
-    parameters = output / store.PARAMETERS
+    parameters = output / files.PARAMETERS
     unfinished = parameters.with_name(f"{parameters.name}{disk.UNFINISHED}")
 
     def begin() -> None:
-        store.write_results(output, task.dataset(outcomes))
+        files.write_results(output, task.dataset(outcomes))
         with disk.writing(unfinished):
             disk.remove(unfinished)
             disk.make_folder(unfinished)
@@ -228,27 +229,27 @@ def leave(
     def finish() -> None:
         with disk.writing(parameters):
             disk.sync(unfinished)
-            store.remove(output / store.EVALUATION)
-            store.remove(parameters)
+            files.remove(output / files.EVALUATION)
+            files.remove(parameters)
             unfinished.replace(parameters)
         write_facts(output, task, outcomes, seconds, complete)
         if complete:
-            store.remove(output / store.CHUNKS)
+            files.remove(output / files.CHUNKS)
 
-    hosts.first_does(begin, "write the results")
+    processes.first_does(begin, "write the results")
     for number, group in enumerate(task.groups):
         found = [(c, x.policies) for c, x in outcomes if c.group == number]
         rows = [policies for _, policies in found if policies is not None]
         if sum(c.num_runs for c, p in found if p is not None) == len(group.runs):
             _leave_policies(unfinished / str(number), rows)
-    hosts.first_does(finish, "write the results")
+    processes.first_does(finish, "write the results")
 
 
 def _leave_policies(path: Path, rows: Sequence[dict[str, np.ndarray]]) -> None:
     """Leave the policies of a group, given those of each of its chunks."""
     tree = {k: np.concatenate([row[k] for row in rows]) for k in rows[0]}
-    store.write_tree(path, store.nested(tree))
-    hosts.first_does(lambda: store.write_digests(path), "write the policies")
+    files.write_tree(path, files.nested(tree))
+    processes.first_does(lambda: files.write_digests(path), "write the policies")
 
 
 def write_facts(
@@ -269,6 +270,6 @@ def write_facts(
         "num_run_updates": sum(runs * updates for runs, updates in sizes),
         "training_seconds": round(seconds, 3),
         "objects": task.objects,
-        "config": store.job_digest(task.job),
+        "config": files.job_digest(task.job),
     }
-    store.write_environment(output, facts)
+    files.write_environment(output, facts)

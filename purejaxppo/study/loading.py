@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from purejaxppo.networks import Network
-from purejaxppo.study import hosts, store
-from purejaxppo.study.groups import Group
-from purejaxppo.study.origins import changes
-from purejaxppo.study.running import Study
-from purejaxppo.study.trust import check_code
-from purejaxppo.training import PPO
+from purejaxppo.algorithm.algorithm import PPO
+from purejaxppo.networks.actor_critic import Network
+from purejaxppo.study.devices import processes
+from purejaxppo.study.grids.groups import Group
+from purejaxppo.study.storage import files
+from purejaxppo.study.storage.reproducibility import changes
+from purejaxppo.study.storage.trust import check_code
+from purejaxppo.study.study import Study
 
 
 class Policy(NamedTuple):
@@ -110,13 +111,13 @@ def read_study(
     trust_code: bool = False,
 ) -> Study:
     """The study that a directory holds; see `load`."""
-    store.check_study(directory)
-    facts = store.read_environment(directory)
+    files.check_study(directory)
+    facts = files.read_environment(directory)
     given = {"env": env, "env_params": env_params, "network": network}
     _check_given(directory, facts.get("objects", ()), given)
-    job = store.read_own_job(directory)
+    job = files.read_own_job(directory)
     if env is None:
-        check_code(job.env, directory / store.CONFIG, trust_code)
+        check_code(job.env, directory / files.CONFIG, trust_code)
     return Study(
         config=job.config,
         env=job.env if env is None else env,
@@ -151,8 +152,8 @@ def load_run(directory: Path | str, run: int, **objects: Any) -> tuple[Loaded, i
       ValueError: there is no such run, or as `load`.
     """
     directory = Path(directory)
-    store.check_study(directory)
-    job = store.read_own_job(directory)
+    files.check_study(directory)
+    job = files.read_own_job(directory)
     num_runs = max(1, len(job.settings)) * job.num_seeds
     if not 0 <= run < num_runs:
         raise ValueError(f"Expected run to be in [0, {num_runs}), got {run}.")
@@ -162,8 +163,8 @@ def load_run(directory: Path | str, run: int, **objects: Any) -> tuple[Loaded, i
 
 def _updates(directory: Path, study: Study, runs: np.ndarray) -> int:
     if len(study.settings) == 1:
-        return store.read_environment(directory)["updates"]
-    return int(store.read_results(directory)["updates"][runs].max())
+        return files.read_environment(directory)["updates"]
+    return int(files.read_results(directory)["updates"][runs].max())
 
 
 def _setting(study: Study, number: int | None) -> int:
@@ -181,7 +182,7 @@ def _check_given(directory: Path, objects: list[str], given: dict[str, Any]) -> 
     if missing:
         raise ValueError(
             f"Expected {' and '.join(missing)} to be given in Python: the study in "
-            f"{directory} was made with objects, which its {store.CONFIG} cannot hold."
+            f"{directory} was made with objects, which its {files.CONFIG} cannot hold."
         )
 
 
@@ -192,13 +193,13 @@ def _read_policies(
     state = jax.eval_shape(ppo.init, jax.random.key(0))
     like = Policy(**{name: getattr(state, name) for name in Policy._fields})
     number = next(i for i, group in enumerate(groups) if runs[0] in group.runs)
-    saved = hosts.named(_read_parameters(directory, number, groups[number]))
+    saved = processes.named(_read_parameters(directory, number, groups[number]))
     num_runs = len(groups[number].runs)
-    ours = {k: _shown((num_runs, *x.shape)) for k, x in hosts.named(like).items()}
+    ours = {k: _shown((num_runs, *x.shape)) for k, x in processes.named(like).items()}
     theirs = {k: _shown(x.shape) for k, x in saved.items()}
     if told := changes(theirs, ours, "absent"):
         raise ValueError(
-            f"Expected {store.PARAMETERS} in {directory} to be of {num_runs} runs with "
+            f"Expected {files.PARAMETERS} in {directory} to be of {num_runs} runs with "
             f"this environment and network, but {told[0]}."
         )
     rows = np.flatnonzero(np.isin(groups[number].runs, runs))
@@ -207,11 +208,11 @@ def _read_policies(
 
 
 def _read_parameters(directory: Path, number: int, group: Group) -> Any:
-    path = directory / store.PARAMETERS / str(number)
+    path = directory / files.PARAMETERS / str(number)
     if not path.exists():
         of = f" of {group.name}" if path.parent.exists() and group.name else ""
-        raise ValueError(f"Expected {store.PARAMETERS}{of} in {directory}, found none.")
-    return store.read_policies(directory, number)
+        raise ValueError(f"Expected {files.PARAMETERS}{of} in {directory}, found none.")
+    return files.read_policies(directory, number)
 
 
 def _shown(shape: tuple[int, ...]) -> str:

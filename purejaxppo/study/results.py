@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from purejaxppo.study.chunks import Outcome
-from purejaxppo.study.grids import Setting
+from purejaxppo.study.execution.chunks import Outcome
+from purejaxppo.study.grids.grids import Setting
 
 if TYPE_CHECKING:
     import xarray

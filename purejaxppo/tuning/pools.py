@@ -10,24 +10,24 @@ from typing import Any
 import jax
 import numpy as np
 
-from purejaxppo.labels import label
+from purejaxppo.config.labels import label
 from purejaxppo.study import Study
-from purejaxppo.study.chunks import check_masks
-from purejaxppo.study.grids import Setting
-from purejaxppo.study.groups import (
-    Group,
-    Variant,
-    make_variants,
-    split,
-    static_key,
-)
-from purejaxppo.study.plans import GIB, device_limit, program_bytes
-from purejaxppo.study.segments import (
+from purejaxppo.study.execution.chunks import check_masks
+from purejaxppo.study.execution.plans import GIB, device_limit, program_bytes
+from purejaxppo.study.execution.segments import (
     Programs,
     Segment,
     compile_programs,
     run_segments,
     start_runs,
+)
+from purejaxppo.study.grids.grids import Setting
+from purejaxppo.study.grids.groups import (
+    Group,
+    Variant,
+    make_variants,
+    split,
+    static_key,
 )
 
 KEPT = "episode_return", "finite"

@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from purejaxppo.config import Config
+from purejaxppo.config.config import Config
 from purejaxppo.reliability import Interval
-from purejaxppo.study.grids import Setting
-from purejaxppo.tuning.goals import Goal
+from purejaxppo.study.grids.grids import Setting
+from purejaxppo.tuning.objectives import Goal
 
 
 class Trial(NamedTuple):

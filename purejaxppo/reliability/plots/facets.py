@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from purejaxppo.reliability.plots import style, words
+from purejaxppo.reliability.plots import style, tick_labels
 
 
 def columns_of(width: float) -> int:
@@ -46,7 +46,7 @@ def make_facets(
     for axes in panels[len(names) :]:
         axes.remove()
     share = width / columns
-    titles = words.names_that_fit(names, style.characters(0.65 * share, 0.87), 2)
+    titles = tick_labels.names_that_fit(names, style.characters(0.65 * share, 0.87), 2)
     for i, (axes, title, note) in enumerate(zip(panels, titles, notes, strict=False)):
         style.tidy(axes)
         panel_title(axes, title, note)
@@ -54,9 +54,9 @@ def make_facets(
         # Not only those of the last row: above an empty place there is one, too.
         axes.tick_params(labelbottom=lowest)
         if lowest:
-            axes.set_xlabel(words.wrapped(xlabel, style.characters(0.75 * share)))
+            axes.set_xlabel(tick_labels.wrapped(xlabel, style.characters(0.75 * share)))
     letters = _letters(figure.get_figheight())
-    figure.supylabel(words.wrapped(ylabel, letters), size=style.points())
+    figure.supylabel(tick_labels.wrapped(ylabel, letters), size=style.points())
     return panels[: len(names)]
 
 
@@ -86,7 +86,7 @@ def headline(figure: Figure, title: str | None) -> None:
     if title:
         letters = style.characters(figure.get_figwidth(), 1.08)
         figure.suptitle(
-            words.wrapped(title, letters, 3),
+            tick_labels.wrapped(title, letters, 3),
             x=0.005,
             ha="left",
             fontweight="bold",
@@ -97,8 +97,8 @@ def headline(figure: Figure, title: str | None) -> None:
 def axis_labels(axes: Axes, xlabel: str, ylabel: str) -> None:
     """Write what the scales of the only panel are, in lines that fit."""
     figure = figure_of(axes)
-    axes.set_xlabel(words.wrapped(xlabel, _letters(figure.get_figwidth())))
-    axes.set_ylabel(words.wrapped(ylabel, _letters(figure.get_figheight())))
+    axes.set_xlabel(tick_labels.wrapped(xlabel, _letters(figure.get_figwidth())))
+    axes.set_ylabel(tick_labels.wrapped(ylabel, _letters(figure.get_figheight())))
 
 
 def _letters(inches: float) -> int:

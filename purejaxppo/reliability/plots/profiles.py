@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from purejaxppo.reliability.arrays import Array
 from purejaxppo.reliability.intervals import Interval
-from purejaxppo.reliability.plots import facets, style, words
+from purejaxppo.reliability.plots import facets, style, tick_labels
 
 OVERLAID = 5
 """More algorithms than these in one panel have no colours of their own."""
@@ -127,7 +127,7 @@ def _scale(axes: Axes, most: int) -> None:
     axes.margins(x=0.02)
     axes.axhline(0.5, color=style.FAINT, linewidth=0.6, linestyle=":", zorder=0.5)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "50 %\nmedian", "", "100 %"])
-    words.plain_numbers(axes.xaxis, most)
+    tick_labels.plain_numbers(axes.xaxis, most)
 
 
 def _names(figure: Figure, drawn: Sequence[Profile]) -> None:
@@ -135,7 +135,7 @@ def _names(figure: Figure, drawn: Sequence[Profile]) -> None:
     areas = [np.nan_to_num(np.trapezoid(p.estimate, p.thresholds)) for p in drawn]
     order = np.argsort(areas, kind="stable")[::-1]
     letters = style.characters(0.2 * figure.get_figwidth(), 0.83)
-    names = words.names_that_fit([p.name for p in drawn], letters, 3)
+    names = tick_labels.names_that_fit([p.name for p in drawn], letters, 3)
     handles = [Line2D([], [], color=drawn[i].color, label=names[i]) for i in order]
     figure.legend(handles=handles, loc="outside right center", handlelength=1.2)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from purejaxppo.reliability.plots import style, words
+from purejaxppo.reliability.plots import style, tick_labels
 
 
 def make_rows(axes: Axes, labels: Sequence[str]) -> None:
@@ -61,4 +61,4 @@ def _column(color: str, offset: tuple[float, float]) -> dict[str, Any]:
 def panel_labels(names: Sequence[str], width: float, lines: int) -> list[str]:
     """Return the names of rows beside the first of many panels."""
     letters = style.characters(max(0.15 * width, 0.75), 0.83)
-    return words.names_that_fit(names, letters, lines)
+    return tick_labels.names_that_fit(names, letters, lines)

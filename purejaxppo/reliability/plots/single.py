@@ -8,8 +8,8 @@ from matplotlib.lines import Line2D
 
 from purejaxppo.reliability import aggregates
 from purejaxppo.reliability.arrays import Array
-from purejaxppo.reliability.plots import runs as of_runs
-from purejaxppo.reliability.plots import style, words
+from purejaxppo.reliability.plots import bands as of_runs
+from purejaxppo.reliability.plots import style, tick_labels
 
 _SCREEN = {**style.STYLE, "font.size": 10, "lines.linewidth": 2}
 """It is mostly looked at by itself, as a PNG."""
@@ -48,9 +48,9 @@ def learning_curve(
     figure, axes = style.one_panel(6.4, 4.2)
     _draw(axes, steps, runs, alpha)
     of_runs.steps_axis(axes, steps.max(), steps.min())
-    words.plain_numbers(axes.yaxis)
+    tick_labels.plain_numbers(axes.yaxis)
     axes.set(xlabel="environment steps", ylabel=ylabel)
-    axes.set_title(words.wrapped(title or "", style.characters(5.8)))
+    axes.set_title(tick_labels.wrapped(title or "", style.characters(5.8)))
     if np.isnan(runs).all():
         style.say(axes, "no data")
     _legend(figure)
@@ -85,7 +85,10 @@ def _draw_statistics(
     of_runs.line(axes, steps, over.iqm, color=style.CENTRE, label=label)
     of_runs.band(axes, steps, over, color=style.CENTRE, label="IQR (middle half)")
     if over.tail.any():
-        counts, percent = np.unique(over.observed[over.tail > 0]), words.percent(alpha)
+        counts, percent = (
+            np.unique(over.observed[over.tail > 0]),
+            tick_labels.percent(alpha),
+        )
         worst = f"{over.tail.max()} of {counts[0]} runs"
         label = f"CVaR {percent} (mean of the worst {worst})"
         if len(counts) > 1:

@@ -1,0 +1,1 @@
+"""PPO itself: collect, estimate, normalise, learn."""

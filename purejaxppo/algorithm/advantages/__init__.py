@@ -1,0 +1,1 @@
+"""Advantages, and the targets of the critic."""

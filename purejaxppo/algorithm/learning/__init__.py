@@ -1,0 +1,1 @@
+"""One update's learning: epochs of minibatches, their loss and their optimizer."""

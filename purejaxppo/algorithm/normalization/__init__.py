@@ -1,0 +1,1 @@
+"""Running statistics, and what they normalise."""

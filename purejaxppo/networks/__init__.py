@@ -1,0 +1,1 @@
+"""Networks: encoders, torsos, memory, heads."""

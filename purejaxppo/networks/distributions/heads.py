@@ -1,0 +1,153 @@
+"""What a policy needs to know of an action space, as records."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from purejaxppo.algorithm.shards import gather, own
+
+
+class Sampler(NamedTuple):
+    """Sampling in two parts: noise drawn ahead, and an action made from it.
+
+    Random bits drawn for a whole rollout at once are much cheaper than inside its
+    loop. `draw(key, shape)` gives noise with leading axes `shape`, an array or a tree
+    of them; `sample(distribution, noise)` consumes one slice of it.
+    """
+
+    draw: Callable[[jax.Array, tuple[int, ...]], Any]
+    sample: Callable[[Any, Any], Any]
+
+
+def keyed_sampler(axis_name: str | None = None) -> Sampler:
+    """Sampling any distrax-like distribution: the noise is keys.
+
+    Of one key come the actions of all environments. So shards draw for all of them,
+    from the distribution of all, and each takes its own.
+    """
+
+    def sample(distribution: Any, key: jax.Array) -> Any:
+        whole = _of_all_shards(distribution, key, axis_name)
+        return own(whole.sample(seed=key), axis_name)
+
+    return Sampler(lambda key, shape: jax.random.split(key, shape[:1]), sample)
+
+
+def _of_all_shards(distribution: Any, key: jax.Array, axis_name: str | None) -> Any:
+    """The distribution over actions of the environments of all shards.
+
+    Raises:
+      ValueError: it is no pytree of scalars and arrays `[batch, ...]`.
+    """
+    if axis_name is None:
+        return distribution
+    action = jax.eval_shape(lambda key: distribution.sample(seed=key), key)
+    batch = jax.tree.leaves(action)[0].shape[:1]
+    shapes = {np.shape(x) for x in jax.tree.leaves(distribution)} - {()}
+    if not shapes or any(shape[:1] != batch for shape in shapes):
+        raise ValueError(
+            f"Expected network.actor's distribution to have arrays [batch, ...], for "
+            f"shards to sample of, got {type(distribution).__name__} with "
+            f"{sorted(shapes)}."
+        )
+    return jax.tree.map(
+        lambda x: gather(x, axis_name) if np.ndim(x) else x, distribution
+    )
+
+
+def own_sampler(sampler: Sampler, axis_name: str | None) -> Sampler:
+    """Sampling one shard's actions by its share of the noise drawn for all shards."""
+
+    def draw(key: jax.Array, shape: tuple[int, ...]) -> Any:
+        return own(sampler.draw(key, shape), axis_name, axis=1)
+
+    return sampler._replace(draw=draw)
+
+
+class Conditional(NamedTuple):
+    """The widths of the network of one part of an autoregressive policy.
+
+    Attributes:
+      num_outputs: width of its last layer.
+      num_codes: width of the choices that it sees, 0 if it sees none.
+    """
+
+    num_outputs: int
+    num_codes: int
+
+
+class ActionHead(NamedTuple):
+    """What a policy needs to know of an action space.
+
+    Attributes:
+      num_outputs: width of the policy network's last layer, over all parts.
+      num_scales: length of the state-independent log standard deviation that the policy
+        owns, 0 if it owns none.
+      distribution: (outputs `[..., num_outputs]`, log_std `[num_scales]` or `None`,
+        mask=None) -> distribution, of distrax or with the same `sample(seed=)`,
+        `log_prob`, `entropy`, `mode` and `kl_divergence`. The mask is that of
+        `environments.Environment`, with the leading axes of the outputs. An
+        autoregressive head takes a tuple of `autoregression.Layers` as outputs.
+      sampler: cheap sampling for that distribution.
+      to_env: action as sampled -> action that the environment gets.
+      scheduled: whether that log standard deviation is a schedule's, and not learned.
+      bounds: middle and half width `[n]` of the box that a Gaussian's mean should lie
+        in, `None` if it has none.
+      conditionals: of an autoregressive head, one for each part, else empty.
+    """
+
+    num_outputs: int
+    num_scales: int
+    distribution: Callable[..., Any]
+    sampler: Sampler
+    to_env: Callable[[Any], Any]
+    scheduled: bool = False
+    bounds: tuple[np.ndarray, np.ndarray] | None = None
+    conditionals: tuple[Conditional, ...] = ()
+
+
+POLICIES = ("gaussian", "tanh_gaussian", "beta")
+SIGMAS = ("independent", "fixed", "scheduled", "conditioned")
+
+
+class Sigma(NamedTuple):
+    """Where a Gaussian policy's standard deviation σ comes from.
+
+    Attributes:
+      kind: "independent" is a parameter of its own; "fixed" is `value`; "scheduled" is
+        a parameter without a gradient, for the trainer to overwrite; "conditioned" is
+        `[n]` more outputs of the network, behind the n of the mean.
+      value: the fixed σ; may be traced.
+      low: least log σ, where conditioned and clamped.
+      high: greatest log σ, likewise.
+      parametrization: of a conditioned σ from its output x. "clamp" is
+        exp(clip(x, low, high)), without a gradient outside; "softplus" is
+        ln(1 + exp x) + 1e-5. A last layer that starts near 0 so starts σ near 1,
+        respectively near .69.
+    """
+
+    kind: str = "independent"
+    value: Any = None
+    low: float = -20.0
+    high: float = 2.0
+    parametrization: str = "clamp"
+
+
+INDEPENDENT = Sigma()
+
+
+def expect(name: str, wanted: Sequence[Any], got: Any, where: str = "") -> None:
+    """Refuse an option `got` that is none of `wanted`.
+
+    Raises:
+      ValueError: it is not.
+    """
+    if got not in wanted:
+        *most, last = map(str, wanted)
+        names = f"{', '.join(most)} or {last}" if most else last
+        raise ValueError(
+            " ".join(f"Expected {name} to be {names} {where}".split())
+            + f", got {got!r}."
+        )

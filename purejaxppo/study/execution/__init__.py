@@ -1,0 +1,1 @@
+"""How a study's runs are compiled, planned and trained."""

@@ -1,0 +1,1 @@
+"""Sweeps: grids of settings, and their groups."""

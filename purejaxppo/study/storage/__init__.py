@@ -1,0 +1,1 @@
+"""A study's files: written whole or not at all, and read with care."""
