@@ -11,14 +11,14 @@ import pytest
 import scipy.stats
 
 from purejaxppo import make_action_head
+from purejaxppo.algorithm.sampling import keyed_sampler
+from purejaxppo.config.choices import POLICIES
 from purejaxppo.networks.distributions import (
     INDEPENDENT,
     MARGIN,
-    POLICIES,
     Sigma,
     draw_proposals,
     gamma_sample,
-    keyed_sampler,
     log_tanh_slope,
     pre_squash_mean,
     temper,

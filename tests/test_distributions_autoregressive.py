@@ -11,11 +11,11 @@ import scipy.stats
 from gymnasium import spaces
 
 from purejaxppo import make_action_head
+from purejaxppo.algorithm.sampling import keyed_sampler
 from purejaxppo.environments.protocol import Arguments
 from purejaxppo.networks.distributions import (
     Autoregressive,
     entropy_at,
-    keyed_sampler,
     log_prob_parts,
     pre_squash_mean,
     temper,

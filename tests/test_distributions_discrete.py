@@ -12,11 +12,11 @@ import scipy.stats
 from gymnasium import spaces
 
 from purejaxppo import make_action_head
+from purejaxppo.algorithm.sampling import keyed_sampler
 from purejaxppo.networks.distributions import (
     check_mask,
     entropy_at,
     fully_masked,
-    keyed_sampler,
     log_prob_parts,
     temper,
 )

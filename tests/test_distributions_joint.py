@@ -11,13 +11,13 @@ import scipy.stats
 from gymnasium import spaces
 
 from purejaxppo import make_action_head
+from purejaxppo.algorithm.sampling import keyed_sampler
+from purejaxppo.config.choices import POLICIES
 from purejaxppo.environments.protocol import Arguments
 from purejaxppo.networks.distributions import (
-    POLICIES,
     Sigma,
     entropy_at,
     fully_masked,
-    keyed_sampler,
     log_prob_parts,
     most_entropy,
     pre_squash_mean,

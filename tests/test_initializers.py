@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from purejaxppo.networks.actor_critic import ACTIVATIONS
+from purejaxppo.config.choices import ACTIVATIONS
 from purejaxppo.networks.initializers import (
     GAINS,
     activation_gain,

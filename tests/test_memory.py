@@ -17,6 +17,7 @@ from purejaxppo.algorithm.rollouts import Transition
 from purejaxppo.algorithm.update_step import Batch, foresee
 from purejaxppo.config import techniques as t
 from purejaxppo.config.fields import replace
+from purejaxppo.networks.memory import init_memory, unroll_critic
 
 jit = partial(jax.jit, compiler_options={"xla_cpu_use_fusion_emitters": False})
 """Compiles in a third of the time, for programs that run for milliseconds."""
@@ -98,7 +99,7 @@ def lived(parts, config, params, key):
     zero = jnp.zeros(shape)
     memory = jax.tree.map(
         lambda x: jax.random.normal(next(keys), x.shape),
-        sequences.init_memory(parts.network, config.num_envs),
+        init_memory(parts.network, config.num_envs),
     )
     steps = Transition(
         obs=obs,
@@ -119,7 +120,7 @@ def test_what_follows_is_valued_with_the_memory_of_its_own_episode(key):
     params = parts.network.init(key, jnp.zeros((1, 1)))
     batch = lived(parts, config, params, key)
     seen = jit(partial(foresee, parts, config))(batch, params)
-    zero = sequences.init_memory(parts.network, 1).critic
+    zero = init_memory(parts.network, 1).critic
     critic = parts.network.critic
     for n in range(config.num_envs):
         memory = jax.tree.map(lambda x, n=n: x[n : n + 1], batch.memory.critic)
@@ -150,7 +151,7 @@ def test_memories_go_on_from_rollout_to_rollout():
         state, _ = jit(algorithm.step)(state)
         states.append(state)
     # `Cut` shows time / length, and nothing has ended: step by step from the start.
-    memory = sequences.init_memory(algorithm.network, 4)
+    memory = init_memory(algorithm.network, 4)
     actor, critic = memory
     for time in range(6):
         obs = jnp.full((4, 1), time / 100)
@@ -213,14 +214,14 @@ def test_gradients_end_where_sequences_begin(key):
     never = jnp.zeros(steps * envs, bool)
 
     def values(obs: Any, cut: int) -> jax.Array:
-        start = sequences.init_memory(parts.network, envs).critic
-        _, after = sequences.unroll_critic(parts.network, params, obs, never, start)
+        start = init_memory(parts.network, envs).critic
+        _, after = unroll_critic(parts.network, params, obs, never, start)
         before = jax.tree.map(
             lambda m, x: jnp.concatenate([m[None], x[:-1]]), start, after
         )
         memory = sequences.split_memory(jax.lax.stop_gradient(before), cut)
         flat, reset = sequences.join(sequences.split((obs, never), steps, cut))
-        value, _ = sequences.unroll_critic(parts.network, params, flat, reset, memory)
+        value, _ = unroll_critic(parts.network, params, flat, reset, memory)
         return sequences.unjoin(value, cut).sum()
 
     chunks = jax.grad(partial(values, cut=length))(obs).reshape(steps, envs)

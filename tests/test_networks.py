@@ -12,11 +12,10 @@ import pytest
 
 import purejaxppo as ppo
 from envs import probes
-from purejaxppo.networks.actor_critic import ACTIVATIONS
+from purejaxppo.config.choices import ACTIVATIONS, SCHEMES
 from purejaxppo.networks.distributions import Sigma
 from purejaxppo.networks.encoders import make_encoder
 from purejaxppo.networks.initializers import (
-    SCHEMES,
     activation_gain,
     normals,
     orthogonal,

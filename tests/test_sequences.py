@@ -9,6 +9,12 @@ import pytest
 import purejaxppo as ppo
 from purejaxppo.algorithm.learning import sequences
 from purejaxppo.config import techniques as t
+from purejaxppo.networks.memory import (
+    has_memory,
+    init_memory,
+    unroll_actor,
+    unroll_critic,
+)
 from purejaxppo.networks.recurrent import forget, init_core, unroll
 
 T, N, L = 6, 4, 3
@@ -77,7 +83,7 @@ def make(memory, **options):
 
 
 def start_of(network):
-    return sequences.init_memory(network, N).actor
+    return init_memory(network, N).actor
 
 
 MEMORIES = [t.LSTM(size=5), t.GRU(size=5), t.GRU(size=5, layer_norm=True)]
@@ -99,8 +105,8 @@ def test_replay_is_acting_step_by_step(memory, shared, key):
     network = make(memory, shared=shared)
     obs, reset, start = a_replay(key, network)
     params = network.init(key, obs[:N])
-    policy, actor_after = sequences.unroll_actor(network, params, obs, reset, start)
-    value, critic_after = sequences.unroll_critic(network, params, obs, reset, start)
+    policy, actor_after = unroll_actor(network, params, obs, reset, start)
+    value, critic_after = unroll_critic(network, params, obs, reset, start)
     zero = start_of(network)
     actor_memory = critic_memory = start
     for i in range(T):
@@ -130,7 +136,7 @@ def test_a_network_without_unroll_is_replayed_step_by_step(key):
     )
     obs, reset, memory = a_replay(key, network)
     params = network.init(key, obs[:N])
-    for function in (sequences.unroll_actor, sequences.unroll_critic):
+    for function in (unroll_actor, unroll_critic):
         ours, after = function(network, params, obs, reset, memory)
         plain, plain_after = function(plain_network, params, obs, reset, memory)
         for x, y in zip(
@@ -183,6 +189,6 @@ def test_whose_the_cores_are(key):
 def test_a_feed_forward_network_has_no_memory():
     head = ppo.make_action_head(gymnasium.spaces.Discrete(3))
     network = ppo.make_actor_critic(SPACE, head)
-    assert not sequences.has_memory(network)
-    assert sequences.init_memory(network, 3) == ((), ())
-    assert sequences.has_memory(make(t.LSTM()))
+    assert not has_memory(network)
+    assert init_memory(network, 3) == ((), ())
+    assert has_memory(make(t.LSTM()))

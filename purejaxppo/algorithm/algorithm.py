@@ -19,12 +19,6 @@ from purejaxppo.algorithm.learning.schedules import (
     init_adaptive,
     sigma_at,
 )
-from purejaxppo.algorithm.learning.sequences import (
-    Memory,
-    check_memory,
-    has_memory,
-    init_memory,
-)
 from purejaxppo.algorithm.markers import missing
 from purejaxppo.algorithm.normalization.rewards import init_reward_scale, shape_rewards
 from purejaxppo.algorithm.normalization.running_statistics import (
@@ -50,6 +44,7 @@ from purejaxppo.environments.protocol import Environment, EnvParams, make_step
 from purejaxppo.environments.spaces import check_value, plain, split_mask_value
 from purejaxppo.networks.actor_critic import Network, Params
 from purejaxppo.networks.distributions import temper
+from purejaxppo.networks.memory import Memory, check_memory, has_memory, init_memory
 
 
 class TrainState(NamedTuple):

@@ -14,6 +14,7 @@ from gymnasium import spaces
 from purejaxppo.algorithm.learning import gradient_clipping
 from purejaxppo.algorithm.learning.objective import Loss, ppo_loss
 from purejaxppo.algorithm.learning.optimizers import adam, grouped, guarded
+from purejaxppo.algorithm.sampling import keyed_sampler, own_sampler
 from purejaxppo.checks.compatibility import fit_loss, fit_network, fit_spaces
 from purejaxppo.checks.contract import (
     check_traced,
@@ -41,10 +42,8 @@ from purejaxppo.networks.distributions import (
     Sigma,
     check_mask,
     fully_masked,
-    keyed_sampler,
     make_action_head,
     most_entropy,
-    own_sampler,
 )
 from purejaxppo.networks.encoders import normalized_parts
 from purejaxppo.networks.parameters import draw_kernels

@@ -26,14 +26,10 @@ from purejaxppo.algorithm.learning.objective import (
 )
 from purejaxppo.algorithm.learning.schedules import Adaptive, follow_entropy, follow_kl
 from purejaxppo.algorithm.learning.sequences import (
-    Memory,
-    has_memory,
-    init_memory,
     split,
     split_memory,
     starts,
     unjoin,
-    unroll_critic,
 )
 from purejaxppo.algorithm.normalization.value_maps import popart_scale
 from purejaxppo.algorithm.normalization.values import (
@@ -46,6 +42,7 @@ from purejaxppo.algorithm.shards import gather, gather_flat, own, own_flat
 from purejaxppo.config.config import Config
 from purejaxppo.config.techniques import EntropyTarget, PopArt
 from purejaxppo.networks.actor_critic import Network, Params
+from purejaxppo.networks.memory import Memory, has_memory, init_memory, unroll_critic
 from purejaxppo.networks.recurrent import forget
 
 

@@ -13,12 +13,6 @@ import jax.numpy as jnp
 from gymnasium import spaces
 from jax.dtypes import canonicalize_dtype
 
-from purejaxppo.algorithm.learning.sequences import (
-    check_init_memory,
-    check_network,
-    has_memory,
-    init_memory,
-)
 from purejaxppo.config.config import Config
 from purejaxppo.config.techniques import PopArt
 from purejaxppo.environments.protocol import ProtocolError, describe
@@ -26,6 +20,12 @@ from purejaxppo.environments.spaces import map_space, parts
 from purejaxppo.environments.suites.custom import blamed
 from purejaxppo.networks.actor_critic import Network
 from purejaxppo.networks.encoders import normalized_parts
+from purejaxppo.networks.memory import (
+    check_init_memory,
+    check_network,
+    has_memory,
+    init_memory,
+)
 
 
 def fit_spaces(config: Config, seen: gymnasium.Space, actions: gymnasium.Space) -> None:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from purejaxppo.config import techniques as t
+from purejaxppo.config.choices import ACTIVATIONS, POLICIES, SCHEMES
 from purejaxppo.config.fields import (
     ABOVE_1,
     ANY,
@@ -22,9 +23,6 @@ from purejaxppo.config.fields import (
     choice,
     field,
 )
-from purejaxppo.networks.actor_critic import ACTIVATIONS
-from purejaxppo.networks.distributions import POLICIES
-from purejaxppo.networks.initializers import SCHEMES
 
 
 def _are_pairs(pairs: tuple[str, ...]) -> bool:

@@ -20,7 +20,6 @@ from gymnasium import spaces
 
 from purejaxppo.config.config import Config
 from purejaxppo.config.fields import nearest, replace
-from purejaxppo.environments.spaces import parts
 
 BOX_ONLY: Mapping[str, Any] = MappingProxyType(
     {
@@ -47,10 +46,17 @@ def make_preset(name: str, action_space: gymnasium.Space | None = None) -> Confi
     if name not in PRESETS:
         raise ValueError(f"Unknown preset {name!r}; {nearest(name, PRESETS)}.")
     preset = PRESETS[name]()
-    leaves = () if action_space is None else parts(action_space)
-    if action_space is None or any(isinstance(x, spaces.Box) for _, x in leaves):
+    if action_space is None or _has_box(action_space):
         return preset
     return replace(preset, BOX_ONLY)
+
+
+def _has_box(space: gymnasium.Space) -> bool:
+    """Return whether a space is a Box, or has one among its parts."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        parts = space.values() if isinstance(space, spaces.Dict) else space
+        return any(map(_has_box, parts))
+    return isinstance(space, spaces.Box)
 
 
 MUJOCO = MappingProxyType(

@@ -29,8 +29,6 @@ from purejaxppo.networks.torsos import make_torso
 
 Memory = Any
 
-ACTIVATIONS = ("tanh", "relu", "elu", "gelu", "leaky_relu", "silu")
-
 
 class Network(Protocol):
     """The seam: `init`, `actor` and `critic` as pure functions of the parameters.
@@ -72,7 +70,7 @@ class ActorCritic:
       bounds: middle and half width of the box that a Gaussian's mean should lie in.
       init_memory: number of environments -> (the actor's memory, the critic's) at the
         start of their episodes, `[batch, ...]`; `None` if the network has no memory.
-      unroll_actor: as `sequences.unroll_actor`, where that can be had faster than step
+      unroll_actor: as `memory.unroll_actor`, where that can be had faster than step
         by step.
       unroll_critic: likewise.
     """

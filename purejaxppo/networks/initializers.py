@@ -7,8 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-SCHEMES = ("orthogonal", "xavier", "kaiming", "lecun", "normal")
-
 GAINS = {
     "linear": 1.0,
     "tanh": 5 / 3,

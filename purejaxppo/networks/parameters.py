@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from purejaxppo.config.choices import SCHEMES
 from purejaxppo.networks.initializers import (
-    SCHEMES,
     activation_gain,
     kaiming,
     lecun,
@@ -32,7 +32,7 @@ def draw_kernels(
     policy_gain: float = 0.01,
     value_gain: float = 1.0,
 ) -> Params:
-    """`params` with kernels drawn by the scheme `init`, of `initializers.SCHEMES`.
+    """`params` with kernels drawn by the scheme `init`, of `config.choices.SCHEMES`.
 
     Under every scheme the last layer of the policy is `policy_gain` times, that of the
     critic `value_gain` times, what a linear layer gets: a semi-orthogonal matrix, or

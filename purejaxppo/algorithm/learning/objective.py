@@ -9,10 +9,7 @@ import jax.numpy as jnp
 
 from purejaxppo.algorithm.learning import loss_terms
 from purejaxppo.algorithm.learning.sequences import (
-    Memory,
     join,
-    unroll_actor,
-    unroll_critic,
 )
 from purejaxppo.config.config import Config
 from purejaxppo.networks.actor_critic import Network, Params
@@ -21,6 +18,7 @@ from purejaxppo.networks.distributions import (
     log_prob_parts,
     pre_squash_mean,
 )
+from purejaxppo.networks.memory import Memory, unroll_actor, unroll_critic
 
 
 class Minibatch(NamedTuple):

@@ -22,14 +22,11 @@ from purejaxppo.networks.distributions.gaussians import (
 )
 from purejaxppo.networks.distributions.heads import (
     INDEPENDENT,
-    POLICIES,
     SIGMAS,
     ActionHead,
     Conditional,
     Sampler,
     Sigma,
-    keyed_sampler,
-    own_sampler,
 )
 from purejaxppo.networks.distributions.joint import Joint
 from purejaxppo.networks.distributions.masks import MASKED, check_mask, fully_masked
@@ -49,7 +46,6 @@ __all__ = [
     "INDEPENDENT",
     "MARGIN",
     "MASKED",
-    "POLICIES",
     "SIGMAS",
     "SOFTPLUS_FLOOR",
     "ActionHead",
@@ -70,14 +66,12 @@ __all__ = [
     "entropy_at",
     "fully_masked",
     "gamma_sample",
-    "keyed_sampler",
     "log_prob_parts",
     "log_tanh_slope",
     "make_action_head",
     "most_entropy",
     "multi_binary",
     "multi_discrete",
-    "own_sampler",
     "pre_squash_mean",
     "tanh_gaussian",
     "temper",

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from gymnasium import spaces
 
+from purejaxppo.config.choices import POLICIES
 from purejaxppo.environments.protocol import Arguments
 from purejaxppo.environments.spaces import joined, map_space
 from purejaxppo.environments.spaces import parts as parts_of
@@ -23,7 +24,6 @@ from purejaxppo.networks.distributions.categoricals import (
 from purejaxppo.networks.distributions.gaussians import diagonal_gaussian
 from purejaxppo.networks.distributions.heads import (
     INDEPENDENT,
-    POLICIES,
     ActionHead,
     Sigma,
     expect,
