@@ -14,7 +14,8 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,48 +54,39 @@ def two_updates(config: ppo.Config) -> ppo.Config:
     return replace(config, {"total_timesteps": 2 * config.num_envs * config.num_steps})
 
 
-def jobs() -> Iterator[tuple[str, Callable[[], Job]]]:
-    """Yield the name of each job, and what makes it."""
-    yield "default", lambda: Job(ppo.Config(), *ppo.make("CartPole-v1"), 8)
-    for preset in PRESETS:
-        for env, space in SPACES.items():
-            yield (
-                f"preset {preset} {env}",
-                lambda preset=preset, env=env, space=space: Job(
-                    two_updates(make_preset(preset, space)), *ppo.make(env), 2
-                ),
-            )
-    changed: dict[str, tuple[dict[str, Any], Callable[[], tuple[Any, Any]]]] = {
-        "gru": ({"network.memory": "gru"}, lambda: (TMaze(), TMazeParams())),
-        "lstm": (
-            {"network.memory": "lstm", "sequence_length": 8, "network.shared": True},
-            lambda: (TMaze(), TMazeParams()),
-        ),
-        "mask": ({}, lambda: (Doors(), DoorsParams())),
-        "mask of parts": ({}, lambda: (Console(), ConsoleParams())),
-        "hybrid": ({"ratio": "factored"}, lambda: (Moving(), MovingParams())),
-        "image": (
-            {"network.conv": "min_atar"},
-            lambda: ppo.make("Breakout-MinAtar"),
-        ),
-    }
-    for name, (changes, make) in changed.items():
-        yield (
-            name,
-            lambda changes=changes, make=make: Job(
-                two_updates(replace(SMALL, changes)), *make(), 2
-            ),
-        )
-    for group in techniques.GROUPS:
-        yield (
-            f"techniques {group}",
-            lambda group=group: Job(
-                techniques.base(group),
-                techniques.Walk(),
-                techniques.CountingParams(5),
-                2,
-            ),
-        )
+def preset_job(preset: str, env: str) -> Job:
+    """Return two updates of a preset as `make_preset` makes it for `env`."""
+    config = make_preset(preset, SPACES[env])
+    return Job(two_updates(config), *ppo.make(env), 2)
+
+
+def small_job(changes: Mapping[str, Any], env: Any, env_params: Any) -> Job:
+    """Return two updates of `SMALL` with changes."""
+    return Job(two_updates(replace(SMALL, changes)), env, env_params, 2)
+
+
+def group_job(group: str) -> Job:
+    """Return the tests' training of a group of techniques."""
+    env, env_params = techniques.Walk(), techniques.CountingParams(5)
+    return Job(techniques.base(group), env, env_params, 2)
+
+
+LSTM = {"network.memory": "lstm", "sequence_length": 8, "network.shared": True}
+
+JOBS: Mapping[str, Callable[[], Job]] = {
+    "default": lambda: Job(ppo.Config(), *ppo.make("CartPole-v1"), 8),
+    "gru": lambda: small_job({"network.memory": "gru"}, TMaze(), TMazeParams()),
+    "lstm": lambda: small_job(LSTM, TMaze(), TMazeParams()),
+    "mask": lambda: small_job({}, Doors(), DoorsParams()),
+    "mask of parts": lambda: small_job({}, Console(), ConsoleParams()),
+    "hybrid": lambda: small_job({"ratio": "factored"}, Moving(), MovingParams()),
+    "image": lambda: small_job(
+        {"network.conv": "min_atar"}, *ppo.make("Breakout-MinAtar")
+    ),
+    **{f"techniques {g}": partial(group_job, g) for g in techniques.GROUPS},
+    **{f"preset {p} {e}": partial(preset_job, p, e) for p in PRESETS for e in SPACES},
+}
+"""Name of each training -> what makes it."""
 
 
 def digest(tree: Any) -> str:
@@ -124,7 +116,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="part of the names of the jobs")
     arguments = parser.parse_args()
     result = {}
-    for name, make in jobs():
+    for name, make in JOBS.items():
         if arguments.only in name:
             result[name] = digests(make())
             print(name, *result[name].values(), flush=True)

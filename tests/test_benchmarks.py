@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks import (
+    digests,
     ours,
     peers,
     peers_environment,
@@ -30,7 +31,7 @@ from benchmarks.jobs import Job, parse_job, parse_size, positive
 from benchmarks.spread import Spread, paired_ratio, spread
 from benchmarks.workers import ROOT, answer_lines
 from purejaxppo.cli import entry_point
-from purejaxppo.cli import train as trainings
+from purejaxppo.cli import train as train_room
 from purejaxppo.config.presets import PRESETS
 from purejaxppo.study.storage import files
 from tests import studies
@@ -284,8 +285,8 @@ def test_a_bar_is_to_be_reached_or_not_to_be_reached():
 def test_every_task_is_a_command_that_is_understood():
     for name, task in tasks.TASKS.items():
         command = entry_point.parse_command(shlex.split(tasks.command(task, 16))[1:])
-        assert isinstance(command, trainings.Train)
-        study = trainings.make_study(command)
+        assert isinstance(command, train_room.Train)
+        study = train_room.make_study(command)
         assert study.config == tasks.configured(task.changes), name
         assert (study.env, study.num_seeds) == (task.env, 16)
 
@@ -472,3 +473,31 @@ def test_the_parents_stay_small():
     modules = ", ".join(f"benchmarks.{name}" for name in names)
     script = f"import sys, {modules}; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == 0
+
+
+# --- Digests ------------------------------------------------------------------------
+
+
+def test_a_digest_is_of_bytes_types_and_shapes():
+    x = np.arange(4, dtype=np.float32)
+    others = [x + 1, x.astype(np.int32), x.reshape(2, 2), np.nextafter(x, 9)]
+    assert digests.digest({"a": x}) == digests.digest({"a": x.copy()})
+    assert len({digests.digest({"a": y}) for y in [x, *others]}) == 5
+
+
+def test_a_training_that_differs_is_named(tmp_path, capsys, monkeypatch):
+    found = {"gru": {"params": "1", "metrics": "2"}}
+    monkeypatch.setattr(digests, "JOBS", {"gru": lambda: "gru", "lstm": lambda: "lstm"})
+    monkeypatch.setattr(digests, "digests", lambda job: found.get(job, found["gru"]))
+    file = str(tmp_path / "before.json")
+
+    def run(*options):
+        monkeypatch.setattr(sys, "argv", ["digests", *options])
+        return digests.main()
+
+    assert run("--output", file) == 0
+    assert run("--against", file) == 0
+    found["lstm"] = {"params": "1", "metrics": "3"}
+    assert run("--against", file) == 1
+    assert capsys.readouterr().out.endswith("1 of 2 jobs differ\n  lstm\n")
+    assert run("--against", file, "--only", "gru") == 0

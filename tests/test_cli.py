@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from purejaxppo.cli import devices, entry_point, listing, progress_bars
-from purejaxppo.cli import train as trainings
+from purejaxppo.cli import train as train_room
 from purejaxppo.config import presets, techniques
 from purejaxppo.config.config import SECTIONS, Config, NetworkConfig
 from purejaxppo.config.fields import leaves, replace
@@ -239,8 +239,8 @@ def test_a_failure_is_one_line_too(capsys, monkeypatch):
 def asked(*arguments):
     """The study that a command line asks for."""
     command = entry_point.parse_command(("train", *arguments))
-    assert isinstance(command, trainings.Train)
-    return trainings.make_study(command)
+    assert isinstance(command, train_room.Train)
+    return train_room.make_study(command)
 
 
 @pytest.mark.parametrize(

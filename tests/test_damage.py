@@ -9,7 +9,7 @@ import pytest
 from purejaxppo.cli import devices, entry_point
 from purejaxppo.study import Study
 from purejaxppo.study.storage import disk
-from purejaxppo.study.storage import files as store
+from purejaxppo.study.storage import files as files_room
 from tests.conftest import SMALL
 
 RESUME, REPORT = ("resume",), ("report",)
@@ -55,7 +55,7 @@ def same_machine(monkeypatch):
 def folder(small_study, tmp_path):
     """A copy of the study, as if it had been stopped before its end."""
     folder = shutil.copytree(small_study, tmp_path / "study")
-    facts = store.read_environment(folder)
+    facts = files_room.read_environment(folder)
     disk.write_json(folder / "environment.json", {**facts, "status": "incomplete"})
     (folder / ".lock").unlink()  # As it comes from elsewhere, perhaps.
     return folder
@@ -137,7 +137,7 @@ def test_a_complete_study_with_damaged_policies_is_told(small_study, tmp_path, c
 
 
 def test_objects_are_asked_for_by_name(folder, capfd):
-    facts = store.read_environment(folder)
+    facts = files_room.read_environment(folder)
     disk.write_json(folder / "environment.json", {**facts, "objects": ["env"]})
     told = refused(capfd, folder, "resume")
     assert told.startswith("Expected env to be given in Python: the study in ")
@@ -146,24 +146,26 @@ def test_objects_are_asked_for_by_name(folder, capfd):
 def test_what_an_evaluation_left_is_checked_too(folder):
     (folder / "evaluation.zarr" / "greedy_return" / "c" / "0" / "0").unlink()
     with pytest.raises(ValueError, match=r"evaluation\.zarr as it was written, but it"):
-        store.read_evaluation(folder)
+        files_room.read_evaluation(folder)
 
 
 def test_overwriting_a_study_leaves_none_of_its_files(folder):
     for name in ("sweep.md", "sweep.csv", "sweep.png"):
         (folder / name).write_text("")
     (folder / "notes.txt").write_text("mine")
-    store.clear(folder)
+    files_room.clear(folder)
     assert {path.name for path in folder.iterdir()} == {"notes.txt"}
 
 
 def test_what_lies_about_in_the_directory_does_no_harm(folder):
     """A link that leads nowhere, and checkpoints of a study that is complete."""
-    facts = store.read_environment(folder)
+    facts = files_room.read_environment(folder)
     (folder / "latest").symlink_to("nowhere")
     study = Study(SMALL, "CartPole-v1", 2, output=folder)
     study.run(resume=True)
-    assert store.read_environment(folder)["status"] == "complete" != facts["status"]
+    assert (
+        files_room.read_environment(folder)["status"] == "complete" != facts["status"]
+    )
     (folder / "chunks").mkdir()
     study.run(resume=True)
     assert not (folder / "chunks").exists()

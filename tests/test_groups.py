@@ -13,7 +13,7 @@ import purejaxppo as ppo
 from envs import probes
 from purejaxppo.config.fields import UnknownField, flatten
 from purejaxppo.study import Study
-from purejaxppo.study.grids import env_params
+from purejaxppo.study.grids import env_fields
 from purejaxppo.study.grids.groups import Variant, make_variants, split, variant_of
 from tests.techniques import (
     FLOATS,
@@ -206,7 +206,7 @@ def test_names_are_told_once():
 
 
 def test_parameters_by_dotted_name():
-    flat = env_params.flatten(Params())
+    flat = env_fields.flatten(Params())
     assert flat == {
         "gravity": 9.8,
         "wind.force": 1.0,
@@ -215,7 +215,7 @@ def test_parameters_by_dotted_name():
         "windy": True,
         "limit": 10,
     }
-    changed = env_params.replace(
+    changed = env_fields.replace(
         Params(), {"wind.force": 3, "gravity": 1, "goal": [2, 3], "windy": False}
     )
     assert changed.wind == Wind(3.0, 2)
@@ -223,7 +223,7 @@ def test_parameters_by_dotted_name():
     assert type(changed.wind.force) is float
     np.testing.assert_array_equal(changed.goal, [2.0, 3.0])
     tree = {"a": {"b": np.zeros(2, np.float32)}, "c": Plain(4)}
-    changed = env_params.replace(tree, {"a.b": [1, 2], "c.length": 6.0})
+    changed = env_fields.replace(tree, {"a.b": [1, 2], "c.length": 6.0})
     assert changed["a"]["b"].dtype == np.float32
     assert changed["c"] == Plain(6)
     assert tree["c"] == Plain(4)
@@ -248,7 +248,7 @@ def test_numbers_of_the_environment_ride_in_one_program(params, name, numbers):
     np.testing.assert_array_equal(found.values[name], np.repeat(numbers, 2, axis=0))
     for i, setting in enumerate(settings):
         row = {k: jnp.asarray(x[2 * i]) for k, x in found.values.items()}
-        back = env_params.flatten(variant_of(found, row).env_params)
+        back = env_fields.flatten(variant_of(found, row).env_params)
         np.testing.assert_array_equal(back[name.removeprefix("env.")], setting[name])
     apart = groups_of(params, *settings, env_static=True)
     assert [group.setting for group in apart] == settings

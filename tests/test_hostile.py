@@ -19,7 +19,7 @@ from purejaxppo.results import read, read_scores
 from purejaxppo.study import load
 from purejaxppo.study.loading import read_study
 from purejaxppo.study.storage import digests, disk
-from purejaxppo.study.storage import files as store
+from purejaxppo.study.storage import files as files_room
 from purejaxppo.study.storage.arrays import files_fault
 
 COMMANDS = {
@@ -129,8 +129,8 @@ def with_value(record, path, value):
 
 
 READERS = {
-    "environment.json": store.read_environment,
-    "plan.json": store.read_plan,
+    "environment.json": files_room.read_environment,
+    "plan.json": files_room.read_plan,
 }
 
 
@@ -189,13 +189,13 @@ def test_no_field_of_a_config_takes_a_value_of_another_kind(folder):
             if free:
                 _opened(folder)
             elif other != {} or not isinstance(value, dict):
-                one_line(store.read_own_job, folder)
+                one_line(files_room.read_own_job, folder)
 
 
 def _opened(folder):
     """Open a study that is whole, or is refused in one line."""
     try:
-        store.read_own_job(folder)
+        files_room.read_own_job(folder)
     except ValueError as error:
         assert str(error).count("\n") == 0 and str(error).isprintable()
 
@@ -253,7 +253,7 @@ def test_text_that_is_no_record_is_one_line(name, text, folder, capfd):
 
 def sign_arrays(folder):
     """Make the digests of a folder fit what is in it now."""
-    store.write_digests(folder)
+    files_room.write_digests(folder)
 
 
 DEEP_TOML = {
@@ -278,7 +278,7 @@ def test_a_config_that_is_nested_deeply_is_one_line(text, folder, capfd):
 
 def test_a_file_that_is_too_large_is_not_read(folder):
     os.truncate(folder / "environment.json", disk.LARGEST + 1)
-    assert "environment.json" in one_line(store.read_environment, folder)
+    assert "environment.json" in one_line(files_room.read_environment, folder)
 
 
 # --- Links --------------------------------------------------------------------------
@@ -382,7 +382,7 @@ def test_no_attribute_of_results_takes_a_value_of_another_kind(name, folder):
         attributes = {**record["attributes"], name: other}
         path.write_text(json.dumps({**record, "attributes": attributes}))
         sign_arrays(folder / "results.zarr")
-        one_line(store.read_results, folder)
+        one_line(files_room.read_results, folder)
 
 
 class Payload:
@@ -406,9 +406,9 @@ def test_a_pickle_in_the_place_of_a_file_is_not_loaded(folder, tmp_path, capfd):
             sign_arrays(folder / arrays)
         with pytest.raises(ValueError):
             load(folder)
-            store.read_results(folder)
-            store.read_evaluation(folder)
-            store.read_plan(folder)
+            files_room.read_results(folder)
+            files_room.read_evaluation(folder)
+            files_room.read_plan(folder)
             raise ValueError("Digests, and files that nobody reads.")
         path.write_bytes(data)
         assert not ran.exists()
@@ -461,11 +461,11 @@ MARKUP = "<script>x</script> [red]a[/red] ![i](j) | `b` $c$ &amp; {{d}} :smile:"
 
 def test_a_name_is_shown_as_it_is_wherever_it_stands(folder, capfd):
     """HTML, Markdown and the terminal: no tag, link, cell or colour comes of it."""
-    results = store.read_results(folder)
+    results = files_room.read_results(folder)
     results.attrs["env"] = MARKUP
-    store.write_results(folder, results)
-    job = store.read_job(folder / "config.toml")._replace(env=MARKUP)
-    store.write_job(folder, job)
+    files_room.write_results(folder, results)
+    job = files_room.read_job(folder / "config.toml")._replace(env=MARKUP)
+    files_room.write_job(folder, job)
     sign(folder)
     shutil.rmtree(folder / "evaluation.zarr")
     assert entry_point.main(("report", str(folder), "--resamples", "9")) == 0
@@ -612,6 +612,6 @@ def test_links_of_wandbs_may_stay_in_its_folder(folder):
     (folder / "wandb" / "run-1").mkdir(parents=True)
     (folder / "wandb" / "latest-run").symlink_to("run-1")
     (folder / "latest").symlink_to("nowhere")  # The user's own.
-    store.check_study(folder)
+    files_room.check_study(folder)
     (folder / "wandb" / "run-1" / "up").symlink_to("../..")
-    assert "is a link" in one_line(store.check_study, folder)
+    assert "is a link" in one_line(files_room.check_study, folder)

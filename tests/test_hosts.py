@@ -19,11 +19,11 @@ import xarray
 from jax.experimental import multihost_utils
 
 import purejaxppo as ppo
-from purejaxppo.cli import devices as machine
+from purejaxppo.cli import devices as devices_room
 from purejaxppo.cli import entry_point, rendezvous
 from purejaxppo.study import Means, Study
-from purejaxppo.study import study as running
-from purejaxppo.study.devices import processes as hosts
+from purejaxppo.study import study as study_room
+from purejaxppo.study.devices import processes as processes_room
 from purejaxppo.study.devices import sharding
 from purejaxppo.study.execution import plans
 from purejaxppo.study.storage import files
@@ -288,7 +288,7 @@ def test_a_port_that_is_taken_and_who_is_none_of_ours():
 )
 def test_numbers_and_addresses_that_are_no_good(given: Any, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        machine.join_hosts(*given)
+        devices_room.join_hosts(*given)
 
 
 # --- What they must have in common --------------------------------------------------
@@ -312,14 +312,16 @@ def test_one_that_is_short_of_memory_stops_both(two):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 1 byte")
 
     two += [False, True, False]
-    assert hosts.all_or_none(lambda: 3) == 3
+    assert processes_room.all_or_none(lambda: 3) == 3
     for action in (int, exhausted):
-        with pytest.raises(hosts.ExhaustedError) as caught:
-            hosts.all_or_none(action)
-        assert hosts.is_exhausted(caught.value)
+        with pytest.raises(processes_room.ExhaustedError) as caught:
+            processes_room.all_or_none(action)
+        assert processes_room.is_exhausted(caught.value)
     with pytest.raises(jax.errors.JaxRuntimeError) as alone:
         exhausted()
-    assert not hosts.is_exhausted(alone.value)  # To halve is for all or for none.
+    assert not processes_room.is_exhausted(
+        alone.value
+    )  # To halve is for all or for none.
 
 
 def test_the_first_fact_that_differs_is_named(two):
@@ -327,14 +329,14 @@ def test_the_first_fact_that_differs_is_named(two):
         return zlib.crc32(repr(fact).encode())
 
     two += [[digest(1), digest("a")], [digest(1), digest("b")]]
-    hosts.check_alike(lambda: {"one": 1, "other": "a"})
+    processes_room.check_alike(lambda: {"one": 1, "other": "a"})
     with pytest.raises(ValueError, match="the same other, got another in process 1 "):
-        hosts.check_alike(lambda: {"one": 1, "other": "a"})
+        processes_room.check_alike(lambda: {"one": 1, "other": "a"})
 
 
 def test_the_host_with_the_least_memory_counts(two):
     two += [np.float32(3)]
-    assert hosts.least(5.0) == 3
+    assert processes_room.least(5.0) == 3
 
 
 def test_processes_on_one_host_share_its_memory(two, monkeypatch):
@@ -348,7 +350,7 @@ def test_processes_on_one_host_share_its_memory(two, monkeypatch):
 
 def test_all_processes_go_by_one_prediction_of_time(monkeypatch):
     """Else one would ask whether so much is meant, and the others begin."""
-    monkeypatch.setattr(hosts, "agree", lambda seconds: 7.0)
+    monkeypatch.setattr(processes_room, "agree", lambda seconds: 7.0)
     config = ppo.Config(total_timesteps=16, num_envs=2, num_steps=8, num_minibatches=1)
     study = Study(config, "CartPole-v1", 1)
     assert study.plan(Means(memory_gib=1.0)).needs[0].update_seconds == 7
@@ -388,14 +390,14 @@ def test_a_run_of_several_processes():
 def test_other_numbers_of_devices_are_refused(monkeypatch):
     monkeypatch.setattr(jax, "devices", lambda: devices_of(0, 0, 1))
     with pytest.raises(ValueError, match="to have as many devices, got 2, 1; JAX_NUM"):
-        machine.check_devices()
+        devices_room.check_devices()
 
 
 def test_a_directory_that_is_not_shared(two, tmp_path):
     two += [True]
     (tmp_path / ".lock").touch()
     with pytest.raises(ValueError, match=r"to be one directory that all processes sh"):
-        running.check_shared(tmp_path)
+        study_room.check_shared(tmp_path)
 
 
 # --- What is told in part -----------------------------------------------------------
@@ -411,11 +413,11 @@ def test_a_directory_that_is_not_shared(two, tmp_path):
 )
 def test_hosts_that_are_told_in_part_are_one_line(given, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        machine.join_hosts(*given)
+        devices_room.join_hosts(*given)
 
 
 def test_more_devices_a_run_than_there_are(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(machine, "use_this_machine", lambda: None)
+    monkeypatch.setattr(devices_room, "use_this_machine", lambda: None)
     given = "--output", str(tmp_path / "study"), "--devices-per-run", "64"
     assert entry_point.main((*OPTIONS, *given)) == 2
     assert (

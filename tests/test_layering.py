@@ -3,10 +3,13 @@
 import ast
 import doctest
 import importlib
+import io
 import os
 import pkgutil
+import re
 import subprocess
 import sys
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -78,6 +81,41 @@ def test_no_module_is_named_like_what_it_defines():
             getattr(node, "name", None) for node in ast.parse(path.read_text()).body
         }
         assert path.stem not in names
+
+
+VALUES = {"config", "distribution", "env", "nn", "optax", "ppo", "state"}
+"""Names before a dot that are not files of the library."""
+
+
+def test_every_name_that_a_text_gives_to_a_file_is_there():
+    """`file.name` in a docstring or a comment: files move, and texts do not follow."""
+    names, defined = {}, set()
+    for path in FILES:
+        body = ast.parse(path.read_text("utf-8")).body
+        own = {name for node in body for name in names_of(node)}
+        stem = path.parent.name if path.stem == "__init__" else path.stem
+        names.setdefault(stem, set()).update(own)
+        defined |= own
+    seen = 0
+    for path in FILES:
+        for token in tokenize.generate_tokens(io.StringIO(path.read_text()).readline):
+            if token.type not in (tokenize.STRING, tokenize.COMMENT):
+                continue
+            for stem, name in re.findall(r"`([a-z_]+)\.(\w+)[`(]", token.string):
+                if name in defined and stem not in VALUES:
+                    seen += 1
+                    assert name in names.get(stem, ()), f"{path}: `{stem}.{name}`"
+    assert seen > 20
+
+
+def names_of(node):
+    """The names that a statement at the top of a file binds."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.ImportFrom):
+        return [alias.asname or alias.name for alias in node.names]
+    targets = getattr(node, "targets", [getattr(node, "target", None)])
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def test_the_library_imports_no_environment_of_the_project():

@@ -28,15 +28,15 @@ HAS = {
 HAS["tune"].add("rungs")  # Another name of num_rungs.
 
 SPEAKERS = {
-    "interchange": ("report", "compare"),
-    "reporting": ("report", "compare"),
-    "tuning": ("tune",),
-    "exporting": ("export", "play"),
-    "commands/reports.py": ("report", "compare"),
-    "commands/exports.py": ("export", "play"),
-    "commands/evaluations.py": ("evaluate",),
-    "commands/listings.py": ("check", "list"),
-    "commands/tunings.py": ("tune",),
+    "results/": ("report", "compare"),
+    "reporting/": ("report", "compare"),
+    "tuning/": ("tune",),
+    "export/": ("export", "play"),
+    "cli/report.py": ("report", "compare"),
+    "cli/export.py": ("export", "play"),
+    "cli/evaluate.py": ("evaluate",),
+    "cli/listing.py": ("check", "list"),
+    "cli/tune.py": ("tune",),
 }
 """Beginning of a file's path -> the commands that print what it says; others: any."""
 
@@ -63,6 +63,10 @@ def texts_of(path):
             yield node.lineno, node.value
 
 
+def test_every_place_that_is_named_exists():
+    assert [name for name in SPEAKERS if not (ROOT / name).exists()] == []
+
+
 def test_every_option_in_a_message_is_one_of_a_command_that_prints_it():
     seen = 0
     for path in sorted(ROOT.rglob("*.py")):
@@ -84,7 +88,9 @@ def test_every_argument_of_a_reader_that_a_message_names_is_an_option():
         _, *arguments = inspect.signature(format.read).parameters
         lacking = set(arguments) - both - python_only - {"algorithm"}
         assert not lacking, f"{name} has {lacking}"
-    for path in (ROOT / "interchange").glob("*.py"):
+    readers = list((ROOT / "results").glob("*.py"))
+    assert len(readers) > 5
+    for path in readers:
         for line, text in texts_of(path):
             named = set(re.findall(r"\b([a-z_]+)=(?=[A-Z]{3}|\d)", text))
             assert named <= both, f"{path.name}:{line} names {named - both}"

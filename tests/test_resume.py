@@ -26,7 +26,7 @@ from purejaxppo.study.execution import chunks, segments
 from purejaxppo.study.execution.chunks import CheckpointWarning, Training
 from purejaxppo.study.runner import Work
 from purejaxppo.study.storage import checkpoints, disk
-from purejaxppo.study.storage import files as store
+from purejaxppo.study.storage import files as files_room
 from purejaxppo.study.storage.locking import locked
 
 UPDATES = 27
@@ -76,10 +76,14 @@ def whole(tmp_path_factory):
 
 def assert_same(one, other):
     """To the bit."""
-    xarray.testing.assert_identical(store.read_results(one), store.read_results(other))
-    theirs = store.read_tree(other / "parameters" / "0")
+    xarray.testing.assert_identical(
+        files_room.read_results(one), files_room.read_results(other)
+    )
+    theirs = files_room.read_tree(other / "parameters" / "0")
     jax.tree.map(
-        np.testing.assert_array_equal, store.read_tree(one / "parameters" / "0"), theirs
+        np.testing.assert_array_equal,
+        files_room.read_tree(one / "parameters" / "0"),
+        theirs,
     )
     assert not (other / "chunks").exists()
 
@@ -102,11 +106,11 @@ def killed_at(patch, number, where, name, before):
 
 
 MOMENTS = [
-    (1, store, "write_job", True),
-    (1, store, "write_job", False),
+    (1, files_room, "write_job", True),
+    (1, files_room, "write_job", False),
     (1, directory, "write_chunks", True),
     (2, checkpoints, "_begin", False),
-    (3, store, "write_tree", False),
+    (3, files_room, "write_tree", False),
     (3, checkpoints, "_finish", True),
     (4, checkpoints, "_finish", False),
     (2, disk, "sync", False),
@@ -115,9 +119,9 @@ MOMENTS = [
 """Calls at which a study is killed, in turn."""
 
 AT_THE_END = [
-    (1, store, "write_results", False),
-    (1, store, "write_tree", True),
-    (1, store, "write_tree", False),
+    (1, files_room, "write_results", False),
+    (1, files_room, "write_tree", True),
+    (1, files_room, "write_tree", False),
     (1, directory, "write_facts", True),
     (1, directory, "write_facts", False),
 ]
@@ -131,7 +135,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bits(whole, tmp_path):
         with pytest.MonkeyPatch.context() as patch:
             killed_at(patch, number, where, name, before)
             with pytest.raises(Killed):
-                study(output).run(resume=store.holds_study(output), means=OFTEN)
+                study(output).run(resume=files_room.holds_study(output), means=OFTEN)
     study(output).run(resume=True, means=OFTEN)
     assert_same(whole, output)
 
@@ -149,12 +153,12 @@ def test_killed_while_it_leaves_the_results_it_trains_nothing_again(whole, tmp_p
             patch.setattr(Work, "_leave", leave)
             with pytest.raises(Killed):
                 study(output).run(resume=True, on_status=trained.append)
-            if store.read_environment(output)["status"] == "complete":
+            if files_room.read_environment(output)["status"] == "complete":
                 break
     assert {status.update for status in trained} == {0}
     study(output).run(resume=True)
-    dataset = store.read_results(output)
-    xarray.testing.assert_identical(dataset, store.read_results(whole))
+    dataset = files_room.read_results(output)
+    xarray.testing.assert_identical(dataset, files_room.read_results(whole))
 
 
 def test_a_damaged_checkpoint_costs_what_came_after_the_one_before(whole, tmp_path):
@@ -188,7 +192,7 @@ def test_a_checkpoint_that_cannot_be_written_does_not_stop_the_training(
     with pytest.warns(CheckpointWarning, match="^No checkpoint: .*No space left"):
         results = study(output).run(means=one)
     assert results.sizes["update"] == UPDATES
-    assert store.read_environment(output)["status"] == "complete"
+    assert files_room.read_environment(output)["status"] == "complete"
 
 
 def test_a_chunk_that_cannot_be_put_away_is_in_the_results(
@@ -205,7 +209,7 @@ def test_a_chunk_that_cannot_be_put_away_is_in_the_results(
     monkeypatch.setattr(checkpoints, "_begin", full)
     with pytest.warns(CheckpointWarning, match="No space left"):
         study(output).run(means=Means(chunk_size=2))
-    assert store.read_environment(output)["status"] == "complete"
+    assert files_room.read_environment(output)["status"] == "complete"
     assert_same(whole, output)
 
 
@@ -224,7 +228,7 @@ def test_a_study_of_which_something_is_lost_is_not_complete(
         patch.setattr(Work, "_finish", damage)
         results = study(output).run(means=Means(chunk_size=2))
     assert results["updates"].values.tolist() == [0, 0, UPDATES, UPDATES]
-    assert store.read_environment(output)["status"] == "incomplete"
+    assert files_room.read_environment(output)["status"] == "incomplete"
     with pytest.warns(checkpoints.DamagedWarning):
         study(output).run(resume=True)
     assert_same(whole, output)
@@ -287,11 +291,11 @@ def test_who_stops_at_the_last_update_finds_it_finished(whole, tmp_path):
 
     stopped = study(output).run(means=OFTEN, on_status=interrupt)
     assert stopped["updates"].values.tolist() == [UPDATES, UPDATES, 0, 0]
-    facts = store.read_environment(output)
+    facts = files_room.read_environment(output)
     assert facts["status"] == "incomplete"
     assert how_far(facts) == "50 % of all updates"
     study(output).run(resume=True, on_status=interrupt)
-    assert store.read_environment(output)["status"] == "complete"
+    assert files_room.read_environment(output)["status"] == "complete"
     assert_same(whole, output)
 
 

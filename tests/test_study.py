@@ -19,7 +19,7 @@ from purejaxppo.study import Study, load, over_devices
 from purejaxppo.study.devices.sharding import padded, run_mesh
 from purejaxppo.study.execution import chunks
 from purejaxppo.study.execution.segments import run_segments
-from purejaxppo.study.storage import files as store
+from purejaxppo.study.storage import files as files_room
 
 CONFIG = ppo.Config(
     total_timesteps=640,
@@ -99,7 +99,7 @@ def test_status_is_reported_from_before_compiling_to_the_end(finished):
 
 def test_config_file_makes_the_same_study(finished, tmp_path):
     study, dataset, _ = finished
-    job = store.read_job(study.output / "config.toml")
+    job = files_room.read_job(study.output / "config.toml")
     assert job == study.job
     again = Study(job.config, job.env, job.num_seeds, job.seed, tmp_path / "again")
     xarray.testing.assert_identical(again.run(), dataset)
@@ -159,7 +159,7 @@ def test_an_existing_study_is_never_mixed(finished):
     other = Study(CONFIG, "CartPole-v1", 4, seed=5, output=study.output)
     with pytest.raises(ValueError, match="num_seeds is 3 there and 4 here"):
         other.run(resume=True)
-    stored = store.read_results(study.output)
+    stored = files_room.read_results(study.output)
     xarray.testing.assert_identical(stored, dataset)
 
 
@@ -174,7 +174,7 @@ def test_overwrite_deletes_the_study_and_nothing_else(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     Study(config, "CartPole-v1", 2, output=tmp_path).run(overwrite=True)
     assert (tmp_path / "notes.txt").read_text() == "mine"
-    assert store.read_results(tmp_path).sizes["run"] == 2
+    assert files_room.read_results(tmp_path).sizes["run"] == 2
 
 
 def test_bad_output_fails_before_compiling(tmp_path):
@@ -194,7 +194,7 @@ def test_what_was_computed_survives_a_failure(tmp_path):
     study = Study(CONFIG, "CartPole-v1", 2, output=tmp_path / "study")
     with pytest.raises(RuntimeError, match="broken"):
         study.run(on_status=fail)
-    assert store.read_results(tmp_path / "study").sizes["update"] >= 1
+    assert files_room.read_results(tmp_path / "study").sizes["update"] >= 1
 
 
 def test_a_segment_that_fails_leaves_what_can_be_resumed(tmp_path, monkeypatch):
@@ -218,9 +218,9 @@ def test_a_segment_that_fails_leaves_what_can_be_resumed(tmp_path, monkeypatch):
         patch.setattr(chunks, "run_segments", break_the_second)
         with pytest.raises(RuntimeError, match="broken"):
             study.run(resume=True)
-    kept = store.read_results(tmp_path / "study")
+    kept = files_room.read_results(tmp_path / "study")
     xarray.testing.assert_identical(kept, stopped)
-    facts = store.read_environment(tmp_path / "study")
+    facts = files_room.read_environment(tmp_path / "study")
     assert facts["updates"] == stopped.sizes["update"]
     assert (tmp_path / "study" / "evaluation.zarr").exists()
     assert study.run(resume=True).sizes["update"] == 10
@@ -237,7 +237,7 @@ def test_a_study_given_objects_is_resumed_with_objects(tmp_path):
     Study(CONFIG, "CartPole-v1", 1, output=output, env_params=env_params).run(
         on_status=interrupt
     )
-    assert store.read_environment(output)["objects"] == ["env_params"]
+    assert files_room.read_environment(output)["objects"] == ["env_params"]
     with pytest.raises(ValueError) as error:
         Study(CONFIG, "CartPole-v1", 1, output=output).run(resume=True)
     assert str(error.value) == (
@@ -360,6 +360,6 @@ def test_a_mask_that_allows_nothing_stops_the_study(tmp_path):
         with pytest.raises(ValueError) as error:
             study.run(resume=resume)
         assert str(error.value) == expected
-    kept = store.read_results(tmp_path / "stuck")
+    kept = files_room.read_results(tmp_path / "stuck")
     assert kept.num_fully_masked.values[0, 0] == 12
-    assert store.read_environment(tmp_path / "stuck")["status"] == "incomplete"
+    assert files_room.read_environment(tmp_path / "stuck")["status"] == "incomplete"

@@ -18,7 +18,7 @@ import purejaxppo as ppo
 from envs import probes
 from purejaxppo import results
 from purejaxppo.cli import devices, entry_point, plan_table
-from purejaxppo.cli import train as trainings
+from purejaxppo.cli import train as train_room
 from purejaxppo.config.fields import replace
 from purejaxppo.config.labels import label
 from purejaxppo.reliability import plots
@@ -651,7 +651,7 @@ def test_a_config_file_sweeps_again(swept, capsys, tmp_path):
     command: Any = entry_point.parse_command(
         ("sweep", "--config", path, "--num-seeds", "3")
     )
-    study = trainings.make_study(command)
+    study = train_room.make_study(command)
     assert study.settings == swept[0].settings
     assert study.job == swept[0].job._replace(num_seeds=3)
     told = refused(capsys, "sweep", "--config", path, "--gamma", "0.5")
@@ -667,7 +667,7 @@ def test_a_config_file_sweeps_again(swept, capsys, tmp_path):
 def test_a_grid_may_make_a_config_of_what_is_none_without_it():
     """Batches of 256 steps exceed the 128 of a run; those of the grid do not."""
     command: Any = entry_point.parse_command(("sweep", ENV, *OPTIONS, *SWEPT))
-    assert trainings.make_study(command).config == replace(TINY, {"gamma": 0.9})
+    assert train_room.make_study(command).config == replace(TINY, {"gamma": 0.9})
 
 
 def test_a_file_written_by_hand(capsys, tmp_path):
@@ -785,7 +785,7 @@ def test_a_study_and_a_sweep_have_folders_of_their_own():
     for name, *given in (("train",), ("sweep", "--grid", "gamma=0.9,0.99")):
         command: Any = entry_point.parse_command((name, "CartPole-v1", *given))
         folder = {"train": "runs/CartPole-v1", "sweep": "runs/sweep-CartPole-v1"}[name]
-        assert trainings.make_study(command).output == Path(folder)
+        assert train_room.make_study(command).output == Path(folder)
 
 
 def test_much_is_not_trained_without_a_yes(folder, capsys, monkeypatch):

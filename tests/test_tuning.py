@@ -20,14 +20,14 @@ import purejaxppo as ppo
 from envs import probes
 from purejaxppo import reliability
 from purejaxppo.cli import devices, entry_point
-from purejaxppo.cli import tune as tunings
+from purejaxppo.cli import tune as tune_room
 from purejaxppo.config.fields import replace
 from purejaxppo.study import LogUniform, Study, Uniform
 from purejaxppo.study.execution.segments import Segment
 from purejaxppo.study.storage import files
 from purejaxppo.tuning import Search, ownership, pools, search_space, tune
-from purejaxppo.tuning import search as searching
-from purejaxppo.tuning import trials as storing
+from purejaxppo.tuning import search as search_room
+from purejaxppo.tuning import trials as trials_room
 from purejaxppo.tuning.confirmation import compared
 from purejaxppo.tuning.halving import rung_stops, survivors
 from purejaxppo.tuning.objectives import CELLS, FINAL, check_goal, make_goal
@@ -196,7 +196,7 @@ def test_workers_at_the_same_time_take_different_trials(tmp_path):
     assert [process.returncode for process in both] == [0, 0], outputs
     numbers = [int(number) for out, _ in outputs for number in out.split()]
     assert sorted(numbers) == list(range(12))
-    with storing.quiet():
+    with trials_room.quiet():
         study = optuna.load_study(study_name="shared", storage=url)
         drawn = {trial.params["gamma"] for trial in study.trials}
     assert len(drawn) == 12
@@ -213,10 +213,10 @@ def test_a_search_that_was_stopped_goes_on(killed, tmp_path, monkeypatch):
     url = f"sqlite:///{tmp_path / 'stopped.db'}"
     with monkeypatch.context() as patch:
         if killed:
-            patch.setattr(storing.Ledger, "fail", lambda self: None)
+            patch.setattr(trials_room.Ledger, "fail", lambda self: None)
         with pytest.raises(KeyboardInterrupt):
             search(storage=url).run(on_progress=stop)
-    with storing.quiet():
+    with trials_room.quiet():
         (name,) = optuna.get_all_study_names(url)
         left = optuna.load_study(study_name=name, storage=url).trials
     # Two were pruned at the first rung, as they had been told to be.
@@ -232,10 +232,10 @@ def test_a_search_that_was_stopped_goes_on(killed, tmp_path, monkeypatch):
 
 
 def test_the_default_is_tried_again_where_nothing_else_was():
-    with storing.quiet():
+    with trials_room.quiet():
         study = optuna.create_study()
         for _ in range(2):
-            ledger = storing.Ledger(study, make_space(CONFIG, SPACE), "random", 0)
+            ledger = trials_room.Ledger(study, make_space(CONFIG, SPACE), "random", 0)
             ledger.begin({"learning_rate": 5e-4, "ent_coef": 0.01})
             asked = list(ledger.ask(2).values())
             assert asked[0] == {"learning_rate": 5e-4, "ent_coef": 0.01} != asked[1]
@@ -247,25 +247,25 @@ def test_who_is_dead():
     host, now = socket.gethostname(), time.time()
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    assert storing.is_dead(f"{host}:{gone.pid}:ab", now)
-    assert storing.is_dead(f"{host}:{os.getpid()}:ab", now)
-    assert not storing.is_dead(f"{host}:{os.getppid()}:ab", now)
-    assert not storing.is_dead("elsewhere:1:ab", now)
-    assert storing.is_dead("elsewhere:1:ab", now - 3600)
+    assert trials_room.is_dead(f"{host}:{gone.pid}:ab", now)
+    assert trials_room.is_dead(f"{host}:{os.getpid()}:ab", now)
+    assert not trials_room.is_dead(f"{host}:{os.getppid()}:ab", now)
+    assert not trials_room.is_dead("elsewhere:1:ab", now)
+    assert trials_room.is_dead("elsewhere:1:ab", now - 3600)
 
 
 def test_a_setting_that_failed_is_tried_again_but_not_for_ever():
-    with storing.quiet():
+    with trials_room.quiet():
         study = optuna.create_study()
 
         def ledger():
-            return storing.Ledger(study, make_space(CONFIG, SPACE), "random", 0)
+            return trials_room.Ledger(study, make_space(CONFIG, SPACE), "random", 0)
 
         first = ledger()
         drawn = first.ask(3)
         first.close(1)  # Pruned: it stays what it is.
         first.fail()
-        for _ in range(storing.MOST_FAILURES - 1):
+        for _ in range(trials_room.MOST_FAILURES - 1):
             worker = ledger()
             again = list(worker.ask(3).values())
             assert again[:2] == [drawn[0], drawn[2]] and again[2] not in drawn.values()
@@ -279,23 +279,23 @@ def test_a_worker_that_is_stopped_while_it_asks_leaves_nothing(monkeypatch):
         if trial.number == 2:
             raise KeyboardInterrupt
 
-    with storing.quiet():
+    with trials_room.quiet():
         study = optuna.create_study()
     monkeypatch.setattr(Search, "open", lambda self: study)
-    monkeypatch.setattr(storing, "suggest", stop)
+    monkeypatch.setattr(trials_room, "suggest", stop)
     with pytest.raises(KeyboardInterrupt):
         search().run()
     assert [trial.state.name for trial in study.trials] == ["FAIL"] * 3
 
 
 def test_a_trial_whose_worker_was_killed_before_it_said_so_is_buried(monkeypatch):
-    with storing.quiet():
+    with trials_room.quiet():
         study = optuna.create_study()
         study.ask()
-        ledger = storing.Ledger(study, make_space(CONFIG, SPACE), "random", 0)
+        ledger = trials_room.Ledger(study, make_space(CONFIG, SPACE), "random", 0)
         ledger.bury()
         assert len(ledger.trials("RUNNING")) == 1  # It may be about to.
-        monkeypatch.setattr(storing, "SILENT_SECONDS", -1.0)
+        monkeypatch.setattr(trials_room, "SILENT_SECONDS", -1.0)
         ledger.bury()
         assert [trial.state.name for trial in ledger.trials()] == ["FAIL"]
 
@@ -305,7 +305,7 @@ def test_one_of_two_workers_that_end_together_confirms(tmp_path, monkeypatch):
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     options = {"storage": url, "num_configs": 2, "batch": 2}
     search(**options).run()
-    with storing.quiet():
+    with trials_room.quiet():
         other = search(**options).open()
         other.ask().set_user_attr("worker", "elsewhere:1:ab")
         other.set_user_attr("worker elsewhere:1:ab", time.time())
@@ -315,12 +315,12 @@ def test_one_of_two_workers_that_end_together_confirms(tmp_path, monkeypatch):
         return tuned
 
     monkeypatch.setattr(Search, "_written", written)
-    monkeypatch.setattr(searching, "confirm", lambda *_: pytest.fail("Both confirm."))
+    monkeypatch.setattr(search_room, "confirm", lambda *_: pytest.fail("Both confirm."))
     assert search(**options, confirm_seeds=2).run().confirmation is None
 
 
 def test_a_worker_without_anything_to_do_says_who_is_at_work(monkeypatch):
-    with storing.quiet():
+    with trials_room.quiet():
         study = optuna.create_study()
         study.ask().set_user_attr("worker", "elsewhere:1:ab")
         study.set_user_attr("worker elsewhere:1:ab", time.time())
@@ -364,10 +364,10 @@ def test_an_output_is_a_search_s_or_a_study_s(capsys, tmp_path):
 
 
 def test_cma_es_learns_from_what_was_pruned():
-    with storing.quiet():
+    with trials_room.quiet():
         study = optuna.create_study(direction="maximize")
         space = {"a": Uniform(0.0, 1.0), "b": Uniform(0.0, 1.0)}
-        ledger, means = storing.Ledger(study, space, "cmaes", 0), []
+        ledger, means = trials_room.Ledger(study, space, "cmaes", 0), []
         for _ in range(5):
             asked = ledger.ask(16)
             worth = {n: -abs(s["a"] - 0.1) - s["b"] for n, s in asked.items()}
@@ -380,9 +380,9 @@ def test_cma_es_learns_from_what_was_pruned():
 
 
 def test_a_trial_that_others_took_for_dead_stays_failed():
-    with storing.quiet():
+    with trials_room.quiet():
         study = optuna.create_study()
-        ledger = storing.Ledger(study, make_space(CONFIG, SPACE), "random", 0)
+        ledger = trials_room.Ledger(study, make_space(CONFIG, SPACE), "random", 0)
         (number,) = ledger.ask(1)
         study.tell(number, state=optuna.trial.TrialState.FAIL)
         ledger.report(number, 1, 2.0, updates=4)
@@ -512,9 +512,9 @@ def test_values_that_optuna_does_not_know_go_by_their_labels():
         "normalize_reward": False,
     }
     assert told(space) == {"network.widths": "8;8,8", "normalize_reward": "false,true"}
-    with storing.quiet():
+    with trials_room.quiet():
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
-        ledger = storing.Ledger(study, space, "random", 0)
+        ledger = trials_room.Ledger(study, space, "random", 0)
         drawn = ledger.ask(12).values()
     assert {setting["network.widths"] for setting in drawn} == {(8,), (8, 8)}
     assert {setting["normalize_reward"] for setting in drawn} == {False, True}
@@ -666,7 +666,7 @@ def test_values_are_shown_whole(found):
     setting = {"learning_rate": 0.0006793, "ent_coef": 0.01234}
     trials = [trial._replace(setting=setting) for trial in found[0].trials]
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(tunings.render_tuned(found[0]._replace(trials=trials)))
+    console.print(tune_room.render_tuned(found[0]._replace(trials=trials)))
     text = console.export_text()
     assert "learning_rate=0.0006793" in text and "ent_coef=0.01234" in text
     assert "…" not in text
@@ -722,7 +722,7 @@ def test_a_config_with_a_grid_is_refused(capsys, tmp_path):
 
 
 def test_nothing_that_was_trained_to_its_end_is_an_error(monkeypatch):
-    monkeypatch.setattr(searching._Work, "run", lambda self: None)
+    monkeypatch.setattr(search_room._Work, "run", lambda self: None)
     with pytest.raises(ValueError, match=r"trained to its end, got none of 0\."):
         search().run()
 

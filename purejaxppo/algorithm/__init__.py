@@ -1,1 +1,1 @@
-"""PPO itself: collect, estimate, normalise, learn."""
+"""PPO: collect experience, estimate advantages, normalize, update."""

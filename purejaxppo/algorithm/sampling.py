@@ -1,4 +1,4 @@
-"""Sampling actions: of any distribution, and of one shard's environments."""
+"""Sample actions from any distribution, and for the environments of one shard."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from purejaxppo.networks.distributions import Sampler
 
 
 def keyed_sampler(axis_name: str | None = None) -> Sampler:
-    """Sampling any distrax-like distribution: the noise is keys.
+    """Return a sampler for any distrax-like distribution; its noise is keys.
 
-    Of one key come the actions of all environments. So shards draw for all of them,
-    from the distribution of all, and each takes its own.
+    One key gives the actions of all environments. Each shard therefore samples for all
+    of them and keeps those of its own environments.
     """
 
     def sample(distribution: Any, key: jax.Array) -> Any:
@@ -24,10 +24,10 @@ def keyed_sampler(axis_name: str | None = None) -> Sampler:
 
 
 def _of_all_shards(distribution: Any, key: jax.Array, axis_name: str | None) -> Any:
-    """The distribution over actions of the environments of all shards.
+    """Return the distribution over the actions of all shards' environments.
 
     Raises:
-      ValueError: it is no pytree of scalars and arrays `[batch, ...]`.
+      ValueError: `distribution` is no pytree of scalars and arrays `[batch, ...]`.
     """
     if axis_name is None:
         return distribution
@@ -46,7 +46,7 @@ def _of_all_shards(distribution: Any, key: jax.Array, axis_name: str | None) -> 
 
 
 def own_sampler(sampler: Sampler, axis_name: str | None) -> Sampler:
-    """Sampling one shard's actions by its share of the noise drawn for all shards."""
+    """Return a sampler that uses one shard's slice of the noise drawn for all."""
 
     def draw(key: jax.Array, shape: tuple[int, ...]) -> Any:
         return own(sampler.draw(key, shape), axis_name, axis=1)

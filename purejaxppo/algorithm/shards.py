@@ -74,8 +74,8 @@ def total(tree: Any, axis_name: str | None) -> Any:
 def mean_over(tree: Any, weight: jax.Array | None, axis_name: str | None) -> Any:
     """Means over all samples, of each shard's means over its own.
 
-    Σᵢ sᵢ xᵢ / max(Σᵢ sᵢ, 1), sᵢ the sum of shard i's weights: what `losses.mean` makes
-    of all samples at once; without weights shards count alike.
+    Σᵢ sᵢ xᵢ / max(Σᵢ sᵢ, 1), sᵢ the sum of shard i's weights: what `loss_terms.mean`
+    makes of all samples at once; without weights shards count alike.
 
     Args:
       tree: means over a shard's samples, or gradients of such.

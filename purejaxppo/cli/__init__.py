@@ -1,1 +1,1 @@
-"""The commands, one a file: what they take, and what they do."""
+"""The command line, one command per file."""

@@ -23,7 +23,7 @@ from purejaxppo.export.writing import export_study
 from purejaxppo.reporting.formatting import NOTHING, counted
 from purejaxppo.study import load_run
 from purejaxppo.study.storage import disk
-from purejaxppo.study.storage import files as store
+from purejaxppo.study.storage.files import holds_study
 
 
 @dataclasses.dataclass
@@ -122,7 +122,7 @@ def run_play(command: Play) -> int:
         and not to be replaced, or cannot be written.
     """
     directory = command.directory
-    if not files.holds_policy(directory) and not store.holds_study(directory):
+    if not files.holds_policy(directory) and not holds_study(directory):
         raise ValueError(
             f"There is neither a study nor an exported policy in {directory}."
         )

@@ -1,1 +1,1 @@
-"""What a run is told: fields, techniques, presets."""
+"""Configuration of a run: its fields, techniques and presets."""

@@ -1,1 +1,1 @@
-"""What an environment is, and how it is wrapped."""
+"""Environment protocol, spaces, wrappers and suites."""

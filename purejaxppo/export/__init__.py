@@ -1,4 +1,4 @@
-"""Policies out of their study: as files for any program with JAX, and as a player."""
+"""Export policies as files that any JAX program can load, and play them."""
 
 from purejaxppo.export.gifs import write_gif
 from purejaxppo.export.gymnasium_ids import COUNTERPARTS

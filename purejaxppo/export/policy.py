@@ -9,7 +9,7 @@ import numpy as np
 from purejaxppo.environments.protocol import make_reset
 from purejaxppo.export.array_names import fill, flat_names
 from purejaxppo.study import Loaded
-from purejaxppo.study.grids import env_params
+from purejaxppo.study.grids import env_fields
 
 Arrays = dict[str, np.ndarray]
 """Dotted name -> array."""
@@ -90,10 +90,10 @@ def _facts(loaded: Loaded, run: int) -> dict[str, Any]:
 
 def _changed(params: Any, default: Any) -> dict[str, Any]:
     """The environment's parameters that are numbers, and other ones than its own."""
-    usual = env_params.flatten(default)
+    usual = env_fields.flatten(default)
     return {
         name: np.asarray(value).tolist()
-        for name, value in env_params.flatten(params).items()
-        if env_params.kind_of(value) is not None
+        for name, value in env_fields.flatten(params).items()
+        if env_fields.kind_of(value) is not None
         and not np.array_equal(value, usual.get(name, np.nan))
     }

@@ -1,1 +1,1 @@
-"""Networks: encoders, torsos, memory, heads."""
+"""Actor-critic networks: encoders, torsos, recurrent memory and action heads."""

@@ -1,4 +1,4 @@
-"""Layers of networks; their weights are zero until `weights.draw_kernels`."""
+"""Layers of networks; their weights are zero until `parameters.draw_kernels`."""
 
 import functools
 import math

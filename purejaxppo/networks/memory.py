@@ -1,8 +1,8 @@
-"""What a network's memory carries through a rollout, and how it is replayed.
+"""The memory of a network: its initial state, and unrolling it over sequences.
 
 Sequences are laid out flat, time first: `[L * S]` for S sequences of L steps. A memory
-belongs to the observation that is about to be seen: where an episode has ended before
-that observation, it is the initial one.
+belongs to the observation that is processed next: where an episode ended before that
+observation, it is the initial one.
 """
 
 from collections.abc import Callable
@@ -16,19 +16,19 @@ from purejaxppo.networks.recurrent import memory_size, unroll
 
 
 class Memory(NamedTuple):
-    """What actor and critic remember, `[B, ...]` each; `()` without a memory."""
+    """Memories of actor and critic, `[B, ...]` each; `()` without a memory."""
 
     actor: Any = ()
     critic: Any = ()
 
 
 def has_memory(network: Network) -> bool:
-    """Whether a network remembers."""
+    """Return whether a network has a memory."""
     return getattr(network, "init_memory", None) is not None
 
 
 def init_memory(network: Network, batch_size: int) -> Memory:
-    """The memories at the start of `batch_size` episodes."""
+    """Return the memories at the start of `batch_size` episodes."""
     if not has_memory(network):
         return Memory()
     init: Callable[[int], Any] = network.init_memory  # pyright: ignore[reportAttributeAccessIssue]
@@ -36,10 +36,10 @@ def init_memory(network: Network, batch_size: int) -> Memory:
 
 
 def check_memory(network: Network, memory: Any, batch_size: int) -> None:
-    """Refuse what is not the actor's memory of so many environments.
+    """Raise if `memory` is not the actor's, for `batch_size` environments.
 
     Raises:
-      ValueError: it is another one's; a broadcast would not say so.
+      ValueError: it has another tree, shape or type; it would broadcast in silence.
     """
     wanted = jax.eval_shape(lambda: init_memory(network, batch_size).actor)
     if not _alike(memory, wanted):
@@ -50,10 +50,10 @@ def check_memory(network: Network, memory: Any, batch_size: int) -> None:
 
 
 def check_init_memory(network: Network, batch_size: int) -> None:
-    """Raise if `init_memory` of the user's own network gives no pair of memories.
+    """Raise if `init_memory` of a custom network returns no pair of memories.
 
     Raises:
-      ValueError: it gives something else.
+      ValueError: it returns something else.
     """
     if not has_memory(network):
         return
@@ -67,15 +67,15 @@ def check_init_memory(network: Network, batch_size: int) -> None:
 
 
 def check_network(network: Network, obs: Any, batch_size: int) -> None:
-    """Refuse a network whose memories do not stay as they are in tree, shape and type.
+    """Raise if a network changes the tree, a shape or a type of its memories.
 
     Args:
-      network: one of the user's own.
+      network: a custom network.
       obs: shapes of `batch_size` observations, `[batch, ...]`.
       batch_size: number of environments.
 
     Raises:
-      ValueError: a memory's kind is changed.
+      ValueError: actor or critic returns another kind of memory than it takes.
     """
     if not has_memory(network):
         return
@@ -93,7 +93,7 @@ def check_network(network: Network, obs: Any, batch_size: int) -> None:
 
 
 def _alike(memory: Any, other: Any) -> bool:
-    """Whether two memories have the same tree, shapes and types."""
+    """Return whether two memories have the same tree, shapes and types."""
     kinds = [
         (jax.tree.structure(x), [(y.shape, y.dtype) for y in jax.tree.leaves(x)])
         for x in (memory, other)
@@ -102,14 +102,14 @@ def _alike(memory: Any, other: Any) -> bool:
 
 
 def _described(memory: Any) -> str:
-    """The shapes of a memory's arrays."""
+    """Format the shapes of a memory's arrays."""
     return str(jax.tree.map(jnp.shape, memory))
 
 
 def unroll_actor(
     network: Network, params: Params, obs: Any, reset: jax.Array, memory: Any
 ) -> tuple[Any, Any]:
-    """The action distributions of sequences.
+    """Return the action distributions of sequences.
 
     Args:
       network: one with a memory.
@@ -133,7 +133,7 @@ def unroll_actor(
 def unroll_critic(
     network: Network, params: Params, obs: Any, reset: jax.Array, memory: Any
 ) -> tuple[jax.Array, Any]:
-    """The values `[L * S]` of sequences; see `unroll_actor`."""
+    """Return the values `[L * S]` of sequences; see `unroll_actor`."""
     if not jax.tree.leaves(memory):
         return network.critic(params, obs, ())
     own = getattr(network, "unroll_critic", None)

@@ -32,7 +32,7 @@ def draw_kernels(
     policy_gain: float = 0.01,
     value_gain: float = 1.0,
 ) -> Params:
-    """`params` with kernels drawn by the scheme `init`, of `config.choices.SCHEMES`.
+    """`params` with kernels drawn by the scheme `init`, of `choices.SCHEMES`.
 
     Under every scheme the last layer of the policy is `policy_gain` times, that of the
     critic `value_gain` times, what a linear layer gets: a semi-orthogonal matrix, or

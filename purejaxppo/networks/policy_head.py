@@ -25,7 +25,7 @@ class Policy(nn.Module):
     def __call__(self, x: jax.Array, mask: Any = None) -> Any:
         """Features `[batch, features]` -> distribution over `[batch]` actions.
 
-        The mask is that of the observations, see `environments.Environment`.
+        The mask is that of the observations, see `protocol.Environment`.
         """
         if self.head.conditionals:
             outputs = self._layers(x)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 class Core(nn.Module):
     """A recurrent cell, with layer norm of its input and output if asked for.
 
-    Its kernels are zero until `weights.draw_kernels`: the cells' own initializers
+    Its kernels are zero until `parameters.draw_kernels`: the cells' own initializers
     make a QR decomposition, which deadlocks when it is vmapped on XLA:CPU.
     """
 

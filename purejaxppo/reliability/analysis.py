@@ -43,7 +43,7 @@ class Plan:
         num_permutations: of tests of what each run has.
         num_across_permutations: of tests of what only all runs together have, which
             take longer.
-        correction: for many tests at once, see `comparisons.corrected`.
+        correction: for many tests at once, see `permutation_tests.corrected`.
         seed: of all that is drawn.
     """
 
@@ -99,7 +99,8 @@ class Analysis(NamedTuple):
         num_episodes: of each run's final policy; 0 without rollouts.
         summary: of the final returns.
         aggregates: of the final returns, see `AGGREGATES`.
-        cells: see `cells.cell_intervals`; without rollouts, without their cells.
+        cells: see `dispersion_and_risk.cell_intervals`; without rollouts, without
+            their cells.
         lacking: aggregate or cell -> how many resamples have no such number, and are
             left out of its interval; only of those that lack in some.
         runs_in_cells: how many runs enter each of them.

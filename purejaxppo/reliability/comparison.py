@@ -72,8 +72,8 @@ def compare(
     Args:
         records: the runs of each algorithm on each task.
         plan: how they are analysed.
-        lows: task -> final return that counts as 0; see `pooling.reference_range`. It
-            is 0 on a task where all returns are normalised (`Runs.normalized`).
+        lows: task -> final return that counts as 0; see `across_tasks.reference_range`.
+            It is 0 on a task where all returns are normalised (`Runs.normalized`).
         highs: task -> final return that counts as 1, and target of the optimality gap;
             1 where returns are normalised.
 

@@ -98,10 +98,10 @@ def read_reports(
     """Read studies with each kind of return that they recorded, or runs from elsewhere.
 
     Args:
-        paths: studies' directories, or whatever else `interchange.read` reads.
+        paths: studies' directories, or whatever else `results.read` reads.
         target: as `references` has it.
         names: the algorithm of each; as it is read if None.
-        format: as for `interchange.read`.
+        format: as for `results.read`.
         how: its other arguments; those that are `None` are left out.
 
     Raises:
@@ -224,12 +224,12 @@ def read_comparison(
     """Read what is to be compared.
 
     Args:
-        paths: studies' directories, or whatever else `interchange.read` reads.
+        paths: studies' directories, or whatever else `results.read` reads.
         names: the algorithm of each; as it is read if None.
         baseline: final returns that count as 0, as `references` has them.
         target: those that count as 1, likewise.
-        metric: see `interchange.read_study`.
-        format: as for `interchange.read`.
+        metric: see `results.read_study`.
+        format: as for `results.read`.
         how: its other arguments; those that are `None` are left out.
 
     Raises:

@@ -41,8 +41,8 @@ def read_source(path: Path, format: str | None = None, **how: Any) -> Source:
     """Read runs and what is known of them.
 
     Args:
-        path: a study's directory, or whatever else `interchange.read` reads.
-        format: as for `interchange.read`.
+        path: a study's directory, or whatever else `results.read` reads.
+        format: as for `results.read`.
         how: its other arguments.
 
     Raises:
@@ -79,9 +79,9 @@ def read_sources(
     """Read several sources, each under a name of its own if names are given.
 
     Args:
-        paths: as for `interchange.read`.
+        paths: as for `results.read`.
         names: the algorithm of each.
-        format: as for `interchange.read`.
+        format: as for `results.read`.
         how: its other arguments; those that are `None` are left out.
 
     Raises:

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from purejaxppo.reliability.runs import Runs
-from purejaxppo.results import columns as cells
+from purejaxppo.results import cells
 from purejaxppo.results.common_grid import gather, warn
 from purejaxppo.results.folders import by_number, grouped, read_name, seeds_of
 

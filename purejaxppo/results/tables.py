@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from purejaxppo.reliability.runs import Runs, check_runs
-from purejaxppo.results import columns as cells
+from purejaxppo.results import cells
 from purejaxppo.results.common_grid import (
     distinct,
     gather,

@@ -114,7 +114,7 @@ def evaluate_study(
       on_status: called before compiling, and after each chunk.
 
     Returns:
-      What `play_policies` gives, of all settings, and `store.read_evaluation` reads.
+      What `play_policies` gives, of all settings, and `files.read_evaluation` reads.
       With a grid its coordinate `setting` says which one a run has, each field that has
       numbers is one too, and the attribute `settings` has all of them. Training that
       goes on removes it from the directory.

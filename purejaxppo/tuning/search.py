@@ -48,8 +48,8 @@ class Search:
       config: what is tuned; its budget is that of a run to its end.
       env: as for `Study`.
       space: field -> `LogUniform`, `Uniform`, a list of values, or the text of a range;
-        `domains.USUAL` if None.
-      objective: one of `goals.FINAL` or `goals.CELLS`.
+        `search_space.USUAL` if None.
+      objective: one of `objectives.FINAL` or `objectives.CELLS`.
       alpha: share of the runs in the tail of `cvar`.
       objective_target: of `optimality_gap`, for which it is needed.
       num_configs: settings that are tried, by all workers that share the storage.

@@ -1,1 +1,1 @@
-"""Advantages, and the targets of the critic."""
+"""Advantage estimators and value targets."""

@@ -1,1 +1,1 @@
-"""One update's learning: epochs of minibatches, their loss and their optimizer."""
+"""The update: minibatch epochs, loss terms, schedules and optimizers."""

@@ -1,8 +1,8 @@
-"""Sequences: a rollout cut into pieces that a memory is replayed over.
+"""Cut a rollout into the sequences that recurrent networks are trained on.
 
 A rollout is laid out flat, time first: `[T * N]`, or `[L * S]` for S sequences of L
 steps. A memory belongs to the observation that is about to be seen; see
-`networks.memory`.
+networks/memory.py.
 """
 
 from typing import Any
@@ -12,15 +12,15 @@ import jax.numpy as jnp
 
 
 def starts(done: jax.Array) -> jax.Array:
-    """Whether an episode starts at each step `[T, N]`, by whether one ended before it.
+    """Return whether an episode starts at each step, from `done` `[T, N]`.
 
-    False at the first step: a memory carried there is of that step already.
+    False at the first step: the memory carried there has been reset already.
     """
     return jnp.concatenate([jnp.zeros_like(done[:1]), done[:-1]])
 
 
 def split(tree: Any, num_steps: int, length: int) -> Any:
-    """`[T * N, ...]` -> sequences of `length` L steps, `[T / L * N, L, ...]`."""
+    """Cut a rollout `[T * N, ...]` into sequences of L steps, `[T / L * N, L, ...]`."""
 
     def cut(x: jax.Array) -> jax.Array:
         chunks = x.reshape(num_steps // length, length, -1, *x.shape[1:])
@@ -30,17 +30,17 @@ def split(tree: Any, num_steps: int, length: int) -> Any:
 
 
 def split_memory(memories: Any, length: int) -> Any:
-    """Memories before each step `[T, N, ...]` -> before each sequence, `[S, ...]`."""
+    """Return the memory before each sequence, `[S, ...]`, of those `[T, N, ...]`."""
     return jax.tree.map(lambda x: x[::length].reshape(-1, *x.shape[2:]), memories)
 
 
 def join(tree: Any) -> Any:
-    """Sequences `[S, L, ...]` -> `[L * S, ...]`, time first."""
+    """Flatten sequences `[S, L, ...]` to `[L * S, ...]`, time first."""
     return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), tree)
 
 
 def unjoin(tree: Any, length: int) -> Any:
-    """`[L * S, ...]`, time first -> sequences `[S, L, ...]`."""
+    """Restore sequences `[S, L, ...]` from `[L * S, ...]`; the inverse of `join`."""
     return jax.tree.map(
         lambda x: jnp.swapaxes(x.reshape(length, -1, *x.shape[1:]), 0, 1), tree
     )

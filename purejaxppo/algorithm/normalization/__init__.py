@@ -1,1 +1,1 @@
-"""Running statistics, and what they normalise."""
+"""Running statistics that normalize observations, rewards and values."""

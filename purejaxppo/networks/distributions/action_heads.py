@@ -56,7 +56,7 @@ def make_action_head(
 
     Args:
       space: Discrete, MultiDiscrete, MultiBinary, a Box of floats, or a Tuple or Dict
-        of such spaces, whose parts are independent (`joints.Joint`).
+        of such spaces, whose parts are independent (`joint.Joint`).
       policy: over every Box; "gaussian" (`diagonal_gaussian`), or `tanh_gaussian` or
         `beta`, which need a bounded Box.
       sigma: the Gaussians' standard deviation.
@@ -64,7 +64,7 @@ def make_action_head(
       arguments: which parts of a Tuple or Dict each type of action uses.
       autoregressive: which parts of a Tuple or Dict, or dimensions "0", "1", ... of a
         MultiDiscrete, see the choices of which earlier ones: "later:earlier", or
-        ("all",); see `autoregression.Autoregressive`. Parts are drawn in their order,
+        ("all",); see `autoregressive.Autoregressive`. Parts are drawn in their order,
         but the type of an action first.
       activation: of the hidden layers of an autoregressive policy.
 

@@ -1,4 +1,4 @@
-"""Which parts of an action its type uses: checking `environments.Arguments`."""
+"""Which parts of an action its type uses: checking `protocol.Arguments`."""
 
 import math
 from collections.abc import Sequence

@@ -198,8 +198,8 @@ def autoregressive_head(
 ) -> ActionHead:
     """Parts that are drawn one after another; see `Autoregressive` and `sights`.
 
-    The `distribution` takes a tuple of `Layers` for outputs, as `policies.Policy` makes
-    them by the head's `conditionals`.
+    The `distribution` takes a tuple of `Layers` for outputs, as `policy_head.Policy`
+    makes them by the head's `conditionals`.
 
     Raises:
       ValueError: `pairs` are not such.

@@ -41,8 +41,8 @@ class ActionHead(NamedTuple):
       distribution: (outputs `[..., num_outputs]`, log_std `[num_scales]` or `None`,
         mask=None) -> distribution, of distrax or with the same `sample(seed=)`,
         `log_prob`, `entropy`, `mode` and `kl_divergence`. The mask is that of
-        `environments.Environment`, with the leading axes of the outputs. An
-        autoregressive head takes a tuple of `autoregression.Layers` as outputs.
+        `protocol.Environment`, with the leading axes of the outputs. An
+        autoregressive head takes a tuple of `autoregressive.Layers` as outputs.
       sampler: cheap sampling for that distribution.
       to_env: action as sampled -> action that the environment gets.
       scheduled: whether that log standard deviation is a schedule's, and not learned.

@@ -31,7 +31,7 @@ def mask_logits(logits: jax.Array, mask: Any) -> jax.Array:
 
 
 def mask_shape(space: Discrete) -> tuple[int, ...]:
-    """Shape of a discrete space's mask, see `environments.Environment`."""
+    """Shape of a discrete space's mask, see `protocol.Environment`."""
     if isinstance(space, spaces.Discrete):
         return (int(space.n),)
     if isinstance(space, spaces.MultiDiscrete):

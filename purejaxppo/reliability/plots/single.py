@@ -85,10 +85,8 @@ def _draw_statistics(
     of_runs.line(axes, steps, over.iqm, color=style.CENTRE, label=label)
     of_runs.band(axes, steps, over, color=style.CENTRE, label="IQR (middle half)")
     if over.tail.any():
-        counts, percent = (
-            np.unique(over.observed[over.tail > 0]),
-            tick_labels.percent(alpha),
-        )
+        counts = np.unique(over.observed[over.tail > 0])
+        percent = tick_labels.percent(alpha)
         worst = f"{over.tail.max()} of {counts[0]} runs"
         label = f"CVaR {percent} (mean of the worst {worst})"
         if len(counts) > 1:

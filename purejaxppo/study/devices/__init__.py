@@ -1,1 +1,1 @@
-"""Devices and processes that share a study."""
+"""The devices and processes that a study is spread over."""

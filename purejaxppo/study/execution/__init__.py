@@ -1,1 +1,1 @@
-"""How a study's runs are compiled, planned and trained."""
+"""Planning, compiling and running the programs of a study."""

@@ -1,1 +1,1 @@
-"""Sweeps: grids of settings, and their groups."""
+"""Grids of settings for sweeps, and the groups that share a program."""

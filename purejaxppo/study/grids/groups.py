@@ -10,7 +10,7 @@ from purejaxppo.algorithm.algorithm import PPO
 from purejaxppo.config.config import Config
 from purejaxppo.config.fields import OFF, UnknownField, flatten, is_off, leaves, replace
 from purejaxppo.config.labels import label
-from purejaxppo.study.grids import env_params as env_fields
+from purejaxppo.study.grids import env_fields
 from purejaxppo.study.grids.grids import Setting
 
 ENV = "env."

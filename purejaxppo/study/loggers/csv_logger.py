@@ -16,7 +16,7 @@ the right, when the first of them is logged.
 
 Rows are in the order of updates, and of runs within one update, so that the file does
 not depend on how fast the study was. Every float32 comes back bit for bit when it is
-read as one. `purejaxppo report metrics.csv` and `interchange.read` read the file.
+read as one. `purejaxppo report metrics.csv` and `results.read` read the file.
 """
 
 import csv

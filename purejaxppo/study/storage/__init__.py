@@ -1,1 +1,1 @@
-"""A study's files: written whole or not at all, and read with care."""
+"""Files of a study: atomic writes, checked reads, checkpoints and locks."""
